@@ -1,0 +1,1 @@
+"""The log: what happened. Synchronous, PostgreSQL only, knows nobody above it."""

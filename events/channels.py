@@ -1,0 +1,127 @@
+"""Channels: the addresses people watch, and who may read which.
+
+A channel is `kind:key`, or a bare kind. Each kind has a rule, registered here or by an
+app; a kind without one can be appended to but never read.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NewType
+
+from django.contrib.auth.models import AbstractBaseUser
+
+from events.errors import ChannelForbidden, ChannelMalformed, ChannelUnknown, FieldError
+
+Channel = NewType("Channel", str)
+
+SYSTEM = Channel("system")
+ACCESS = Channel("internal:access")  # changes of who may read what: for hubs, never for people
+
+_NAME = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([A-Za-z0-9_.@+-]{1,150}))?")
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+_MAX_ID = 2**63 - 1
+
+
+Rule = Callable[[AbstractBaseUser, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of channel: the form of its keys and the rule of who may read one."""
+
+    name: str
+    key: re.Pattern[str] | None
+    may_read: Rule
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(name: str, *, key: re.Pattern[str] | None = _ID, may_read: Rule) -> None:
+    """Let channels of a kind be read by whom `may_read(user, key)` does not refuse.
+
+    The rule raises ChannelForbidden or ChannelUnknown; it runs in a thread, with the ORM.
+    """
+    _kinds[name] = Kind(name, key, may_read)
+
+
+def parse(name: str) -> Channel:
+    """Return the name as a channel that can be read; raise ChannelMalformed."""
+    match = _NAME.fullmatch(name)
+    kind = _kinds.get(match[1]) if match else None
+    if not match or not kind:
+        raise _malformed(name)
+    key = match[2]
+    if kind.key is None:
+        fits = key is None
+    else:
+        fits = key is not None and kind.key.fullmatch(key) is not None
+        if fits and kind.key is _ID:
+            fits = int(key) <= _MAX_ID
+    if not fits:
+        raise _malformed(name)
+    return Channel(name)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ChannelMalformed unless every name could be a channel's (readable or not)."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise _malformed(name)
+
+
+def authorise(user: AbstractBaseUser, channels: Iterable[Channel]) -> None:
+    """Raise ChannelForbidden or ChannelUnknown unless the user may read all the channels."""
+    for channel in channels:
+        kind, _, key = channel.partition(":")
+        _kinds[kind].may_read(user, key)
+
+
+def user_channel(user_id: int | str) -> Channel:
+    """Return a user's own channel."""
+    return Channel(f"user:{user_id}")
+
+
+def item_channel(item_id: int | str) -> Channel:
+    """Return an item's channel."""
+    return Channel(f"item:{item_id}")
+
+
+def own_channels(user: AbstractBaseUser) -> list[Channel]:
+    """Return what a user hears without asking: their own channel, their groups' and `system`."""
+    groups = user.groups.values_list("name", flat=True)  # type: ignore[attr-defined]
+    named = (f"group:{name}" for name in groups)
+    return [user_channel(user.pk), *(Channel(n) for n in named if _NAME.fullmatch(n)), SYSTEM]
+
+
+def _malformed(name: str) -> ChannelMalformed:
+    shown = name[:80].encode("unicode_escape").decode()
+    return ChannelMalformed(
+        f"“{shown}” is not the name of a channel.",
+        errors=(FieldError("channel", "use user:<id>, item:<id>, job:<id>, group:<name> or system"),),
+    )
+
+
+def _own_only(user: AbstractBaseUser, key: str) -> None:
+    if str(user.pk) != key:
+        raise ChannelForbidden
+
+
+def _members_only(user: AbstractBaseUser, key: str) -> None:
+    if not user.groups.filter(name=key).exists():  # type: ignore[attr-defined]
+        raise ChannelForbidden
+
+
+def _everyone(user: AbstractBaseUser, key: str) -> None:
+    """Let every logged-in user read."""
+
+
+def _no_jobs(user: AbstractBaseUser, key: str) -> None:
+    raise ChannelUnknown
+
+
+register("user", may_read=_own_only)
+register("group", key=re.compile(r"[A-Za-z0-9_.@+-]{1,150}"), may_read=_members_only)
+register("system", key=None, may_read=_everyone)
+register("job", key=re.compile(r"[A-Za-z0-9-]{1,64}"), may_read=_no_jobs)

@@ -1,0 +1,262 @@
+"""The log: append-only, read in order; the only writer of its tables.
+
+Order of position is order of placement: whoever has seen 41 will never find a new 40.
+An append takes no lock. Its event has no position until `place` gives it one, after the
+transaction that appended it has committed; so a slow transaction holds up nobody, and
+what was rolled back was never seen.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NewType, TypeVar
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.dispatch import Signal
+
+from events.channels import Channel, check_names
+from events.cursor import Cursor
+from events.errors import FieldError, PayloadInvalid, PayloadTooLarge
+from events.registry import EventType, encode
+
+EventId = NewType("EventId", int)
+T = TypeVar("T")
+
+# Sent after a commit that appended: a hint that placing has work. The only arrow upwards.
+appended = Signal()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What one call of `place` did: events placed by it, and the log's head after it."""
+
+    epoch: str
+    head: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One placed event, as it is read back."""
+
+    position: int
+    id: EventId
+    type: str
+    version: int
+    data: str
+    channels: tuple[Channel, ...]
+    actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Consecutive entries: all there are above `after` up to and including `covered_to`.
+
+    Where `oldest > after + 1`, something between was pruned: continuity is not proven.
+    """
+
+    epoch: str
+    head: int
+    oldest: int
+    after: int
+    covered_to: int
+    entries: tuple[Entry, ...]
+
+
+def append(
+    event: EventType,
+    *,
+    channels: Sequence[Channel],
+    actor_id: int | None = None,
+    caused_by: EventId | None = None,
+    unique_key: str | None = None,
+) -> EventId:
+    """Record one event.
+
+    Call inside the transaction that makes the change the event records, with the
+    subject's row locked; it is placed and published after that transaction commits. With a
+    `unique_key` that was used before, nothing is recorded and the first event's id returned.
+    Raises PayloadInvalid, PayloadTooLarge, ChannelMalformed.
+    """
+    return append_raw(
+        event.name(),
+        event.model_dump(mode="json"),
+        version=event.version,
+        channels=channels,
+        actor_id=actor_id,
+        caused_by=caused_by,
+        unique_key=unique_key,
+    )
+
+
+def append_raw(
+    name: str,
+    payload: dict[str, Any],
+    *,
+    channels: Sequence[Channel],
+    version: int = 1,
+    actor_id: int | None = None,
+    caused_by: EventId | None = None,
+    unique_key: str | None = None,
+) -> EventId:
+    """Record an event whose type is known by name only; else as `append`."""
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("append inside the transaction that makes the change")
+    data = encode(payload)
+    size = len(data.encode())
+    if size > settings.EVENTS_MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(f"{name} holds {size} bytes; {settings.EVENTS_MAX_PAYLOAD_BYTES} is the most.")
+    addressed = sorted(set(channels))
+    check_names(addressed)
+    if not 1 <= len(addressed) <= settings.EVENTS_MAX_CHANNELS:
+        message = f"an event has 1 to {settings.EVENTS_MAX_CHANNELS} channels, not {len(addressed)}"
+        raise PayloadInvalid(errors=(FieldError("channels", message),))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_event (type, version, data, channels, actor_id, caused_by, unique_key)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (unique_key) DO NOTHING RETURNING id",
+            [name, version, data, addressed, actor_id, caused_by, unique_key],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute("SELECT id FROM events_event WHERE unique_key = %s", [unique_key])
+            row = cursor.fetchone()
+    transaction.on_commit(_announce, robust=True)
+    return EventId(row[0])
+
+
+def _announce() -> None:
+    appended.send_robust(sender=None)
+
+
+def place(batch: int | None = None) -> Placed:
+    """Give positions to committed events that have none, at most `batch` of them, by id.
+
+    One autocommitted call of a database function, so a caller that is frozen in the middle
+    holds no lock. Raises TransactionManagementError inside a transaction.
+    """
+    if connection.in_atomic_block:
+        raise transaction.TransactionManagementError("placing holds the log's row: never inside a transaction")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT epoch, head, placed FROM tickertape_place(%s)", [batch or settings.WORKERS_PLACE_BATCH]
+        )
+        epoch, head, count = cursor.fetchone()
+    return Placed(epoch, head, count)
+
+
+def head() -> Cursor:
+    """Return the cursor of the last placed event."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT epoch, head FROM events_logstate")
+        return Cursor(*cursor.fetchone())
+
+
+# Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One
+# statement is one snapshot, so the head, the oldest position and the rows belong together.
+ALL_SQL = """
+WITH found AS (
+    SELECT position FROM events_event
+    WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
+), sized AS (
+    SELECT e.position, e.id, e.type, e.version, e.data, e.actor_id,
+           CASE WHEN e.parked IS NULL THEN e.channels ELSE '{}' END AS channels,
+           sum(octet_length(e.data)) OVER (ORDER BY e.position) - octet_length(e.data) AS before
+    FROM found JOIN events_event e USING (position)
+)
+SELECT l.epoch, l.head, l.oldest, (SELECT max(position) FROM found),
+       (SELECT count(*) FROM found),
+       s.position, s.id, s.type, s.version, s.data, s.channels, s.actor_id
+FROM events_logstate l LEFT JOIN sized s ON s.before < %(bytes)s
+ORDER BY s.position
+"""
+
+# The same for some channels. The LATERAL takes at most a page from each channel's index, so
+# a page costs the page and not the channel's history.
+CHANNELS_SQL = ALL_SQL.replace(
+    """SELECT position FROM events_event
+    WHERE position > %(after)s ORDER BY position LIMIT %(limit)s""",
+    """SELECT DISTINCT hit.position FROM unnest(%(channels)s::text[]) AS wanted (channel)
+    CROSS JOIN LATERAL (
+        SELECT position FROM events_channelposition
+        WHERE channel = wanted.channel AND position > %(after)s
+        ORDER BY position LIMIT %(limit)s
+    ) AS hit
+    ORDER BY hit.position LIMIT %(limit)s""",
+)
+
+
+def page_of(rows: Sequence[Sequence[Any]], *, after: int, limit: int) -> Page:
+    """Make a page of the rows that ALL_SQL or CHANNELS_SQL returned."""
+    epoch, head_, oldest, last_found, found = rows[0][:5]
+    entries = tuple(
+        Entry(row[5], EventId(row[6]), row[7], row[8], row[9], tuple(row[10]), row[11])
+        for row in rows
+        if row[5] is not None
+    )
+    whole = found < limit and (not entries or entries[-1].position == last_found)
+    covered_to = max(head_, after) if whole else entries[-1].position
+    return Page(epoch, head_, oldest, after, covered_to, entries)
+
+
+def read(
+    after: int,
+    *,
+    channels: Sequence[Channel] | None = None,
+    limit: int = 500,
+    max_bytes: int = 1024 * 1024,
+) -> Page:
+    """Return the page of entries above a position; a single entry may exceed `max_bytes`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            ALL_SQL if channels is None else CHANNELS_SQL,
+            {"after": after, "limit": limit, "bytes": max_bytes, "channels": list(channels or ())},
+        )
+        return page_of(cursor.fetchall(), after=after, limit=limit)
+
+
+def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cursor]:
+    """Run `query` and return its result with the cursor at which it is true.
+
+    Who renders the result and streams the channels from the cursor misses nothing and sees
+    nothing twice: the query sees just the changes whose events are at or below the cursor.
+    Not inside a transaction. `query` must fetch what it needs, lazy querysets included.
+    """
+    if connection.in_atomic_block:
+        raise transaction.TransactionManagementError("a snapshot is a transaction of its own")
+    while True:
+        with transaction.atomic(), closing(connection.cursor()) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(
+                "SELECT epoch, head, EXISTS (SELECT FROM events_event"
+                " WHERE position IS NULL AND channels && %s::text[]) FROM events_logstate",
+                [list(channels)],
+            )
+            epoch, head_, unplaced = cursor.fetchone()
+            result = None if unplaced else query()
+        if not unplaced:
+            return result, Cursor(epoch, head_)  # type: ignore[return-value]
+        place()
+
+
+def prune(upto: int, *, batch: int = 1_000) -> int:
+    """Remove the events at or below a position, in bounded batches; return how many.
+
+    Cursors before what is left are answered with `stream.reset`.
+    """
+    removed = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT removed, done FROM tickertape_prune(%s, %s)", [upto, batch])
+            count, done = cursor.fetchone()
+        removed += count
+        if done:
+            return removed
+
+
+def new_epoch() -> str:
+    """Begin a new epoch: every cursor given before is answered with `stream.reset`."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tickertape_new_epoch(NULL)")
+        return str(cursor.fetchone()[0])

@@ -1,0 +1,97 @@
+"""Event types: what an event of a name holds, declared once as a pydantic model.
+
+A type's wire name is its class's name. Its JSON is made here and nowhere else, so what
+is stored is byte for byte what every client gets.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from events.errors import FieldError, PayloadInvalid
+
+MAX_SAFE_INTEGER = 2**53 - 1  # past it, JavaScript's numbers are no longer exact (ECMA-262 21.1.2.6)
+MAX_DEPTH = 64  # deeper nesting overflows the recursive parsers that some clients have
+_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+# JSON leaves these raw, yet clients that split with `str.splitlines` take them for line ends.
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+_types: dict[str, type["EventType"]] = {}
+
+
+class EventType(BaseModel):
+    """A kind of event: subclass it, name it in the past tense, declare the payload's fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Enter the type into the registry; raise TypeError where the name is taken or malformed."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not _NAME.fullmatch(cls.__name__):
+            raise TypeError(f"{cls.__name__} cannot be an event's name: use CamelCase letters and digits")
+        taken = _types.setdefault(cls.__name__, cls)
+        if taken is not cls and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"two event types are called {cls.__name__}: {taken.__module__} and {cls.__module__}")
+        _types[cls.__name__] = cls
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name the type has on the wire."""
+        return cls.__name__
+
+
+def types() -> Mapping[str, type[EventType]]:
+    """Return every declared type by its wire name."""
+    return _types
+
+
+def encode(payload: Mapping[str, Any]) -> str:
+    """Return the payload as one line of JSON.
+
+    Raises PayloadInvalid for what would fail on its way or arrive changed: NUL, lone
+    surrogates, integers past 2^53 - 1, NaN and infinities, keys that are not strings.
+    """
+    errors = tuple(_faults(payload, "", 0))
+    if errors:
+        raise PayloadInvalid(errors=errors)
+    line = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return line.translate(_LINE_ENDS)
+
+
+def _faults(value: Any, path: str, depth: int) -> Iterator[FieldError]:
+    match value:
+        case None | bool():
+            return
+        case str():
+            if "\x00" in value:
+                yield FieldError(path, "must not contain NUL")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                yield FieldError(path, "must not contain a lone surrogate")
+        case int():
+            if abs(value) > MAX_SAFE_INTEGER:
+                yield FieldError(path, "is past 2^53 - 1: send it as a string")
+        case float():
+            if value != value or value in (float("inf"), float("-inf")):
+                yield FieldError(path, "must be a finite number")
+        case _ if depth >= MAX_DEPTH:
+            yield FieldError(path, f"is nested deeper than {MAX_DEPTH}")
+        case Mapping():
+            for key, inner in value.items():
+                if not isinstance(key, str):
+                    yield FieldError(path, "has a key that is not a string")
+                    continue
+                yield from _faults(key, f"{path}.{key}" if path else key, depth)
+                yield from _faults(inner, f"{path}.{key}" if path else key, depth + 1)
+        case list() | tuple():
+            for index, inner in enumerate(value):
+                yield from _faults(inner, f"{path}[{index}]", depth + 1)
+        case _:
+            yield FieldError(path, f"is a {type(value).__name__}, which JSON has no form for")

@@ -1,0 +1,1 @@
+"""Wiring: settings, the URL map, the server entry and the Celery app."""

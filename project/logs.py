@@ -1,0 +1,23 @@
+"""Logs: a constant sentence, its facts behind it; never a payload or a token."""
+
+import logging
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What a library hangs on its records that is no fact of ours, or may hold a request's secrets.
+_LEFT_OUT = frozenset({"request", "data", "args", "color_message", "scope", "sinfo"})
+
+
+class FactsFormatter(logging.Formatter):
+    """Format a record as `time level name: sentence  fact=value …`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
+        """Append the facts given in `extra`, in the order given."""
+        facts = " ".join(
+            f"{name}={value}"
+            for name, value in vars(record).items()
+            if name not in _STANDARD and name not in _LEFT_OUT
+        )
+        return super().formatMessage(record) + (f"  {facts}" if facts else "")

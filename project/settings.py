@@ -1,0 +1,260 @@
+"""Every setting, its default and its reason; the only reader of the environment.
+
+`TICKERTAPE_MODE` is `production` (the default: secrets must be given), `demo`
+(`make run`: demo users, readable errors) or `test`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def text(name: str, default: str = "") -> str:
+    """Read a string from the environment; an empty one counts as none."""
+    return os.environ.get(name, "").strip() or default
+
+
+def number(name: str, default: float) -> Any:
+    """Read a number of the default's type; raise ImproperlyConfigured for anything else."""
+    given = text(name)
+    if not given:
+        return default
+    try:
+        return type(default)(given)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a number, not {given!r}.") from None
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """Read a comma-separated list."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def required(name: str, why: str) -> str:
+    """Read a string that production has no default for."""
+    given = text(name)
+    if not given:
+        raise ImproperlyConfigured(f"{name} is not set: {why}")
+    return given
+
+
+# --- Mode ---------------------------------------------------------------------------
+
+MODE = text("TICKERTAPE_MODE", "production")
+if MODE not in {"production", "demo", "test"}:
+    raise ImproperlyConfigured(f"TICKERTAPE_MODE is {MODE!r}: use production, demo or test.")
+PRODUCTION = MODE == "production"
+DEBUG = False  # a traceback page would show payloads; problem+json says what a client may know
+
+if PRODUCTION:
+    SECRET_KEY = required("SECRET_KEY", "give 50 random characters; it signs sessions and tokens.")
+    ALLOWED_HOSTS = words("ALLOWED_HOSTS")
+    if not ALLOWED_HOSTS:
+        raise ImproperlyConfigured("ALLOWED_HOSTS is not set: list the host names this serves.")
+else:
+    SECRET_KEY = text("SECRET_KEY", "not-secret-demo-and-test-only-" + "x" * 32)
+    ALLOWED_HOSTS = words("ALLOWED_HOSTS", "*")
+
+CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+
+# --- Parts --------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "events",
+    "streams",
+    "workers",
+    "project",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- PostgreSQL: the log --------------------------------------------------------------
+
+DATABASE_URL = text("DATABASE_URL") or (
+    required("DATABASE_URL", "give postgresql://user:password@host:port/name.")
+    if PRODUCTION
+    else "postgresql://postgres@127.0.0.1:5432/tickertape"
+)
+DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)  # per web process, for requests
+DATABASE_CONNECT_SECONDS = number("DATABASE_CONNECT_SECONDS", 3)  # then 503, not a hang
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return Django's settings for a PostgreSQL URL (a `host` in the query names a socket's folder)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured("DATABASE_URL must start with postgresql://.")
+    options: dict[str, Any] = {"connect_timeout": max(2, DATABASE_CONNECT_SECONDS)}
+    for pair in parts.query.split("&"):
+        name, _, value = pair.partition("=")
+        if value:
+            options[name] = unquote(value)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 0,  # a pool keeps them; a thread of a request never does
+        "OPTIONS": options,
+    }
+
+
+DATABASES = {"default": database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis or Valkey: hints, and the broker -----------------------------------------------
+
+REDIS_URL = text("REDIS_URL") or (
+    required("REDIS_URL", "give redis://:password@host:port/0.")
+    if PRODUCTION
+    else "redis://127.0.0.1:6379/0"
+)
+REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share one server
+
+CELERY_BROKER_URL = text("CELERY_BROKER_URL", REDIS_URL)
+CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the log
+CELERY_TASK_ACKS_LATE = True  # at least once; effects are unique by key
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # a wake must not wait behind a slow task of the same child
+CELERY_WORKER_CONCURRENCY = number("CELERY_WORKER_CONCURRENCY", 2)
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+
+# --- Events: the log ------------------------------------------------------------------------
+
+EVENTS_MAX_PAYLOAD_BYTES = number("EVENTS_MAX_PAYLOAD_BYTES", 1_000_000)  # of one event's JSON
+EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row each at placing
+
+# --- Streams: the live edge -------------------------------------------------------------------
+
+STREAMS_HEARTBEAT_SECONDS = number("STREAMS_HEARTBEAT_SECONDS", 15.0)  # half a proxy's usual 30 s
+STREAMS_RETRY_SECONDS = number("STREAMS_RETRY_SECONDS", 2.0)  # a client's wait before it comes back
+STREAMS_MAX_AGE_SECONDS = number("STREAMS_MAX_AGE_SECONDS", 3600.0)  # so load evens out; jittered
+STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing for so long: closed
+STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
+STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process
+STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
+STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
+STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
+STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 32 * 1024 * 1024)
+STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
+STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # half of the 2 s promised without Redis
+STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
+STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
+
+# --- Workers ---------------------------------------------------------------------------------
+
+WORKERS_CLOCK_SECONDS = number("WORKERS_CLOCK_SECONDS", 1.0)  # placing without any task
+WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one placing transaction
+WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
+WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
+WORKERS_WAKE_SECONDS = number("WORKERS_WAKE_SECONDS", 0.1)  # longest a request waits for Redis
+WORKERS_REACTION_TRIES = number("WORKERS_REACTION_TRIES", 8)  # then parked
+
+# --- Serving ------------------------------------------------------------------------------------
+
+HOST = text("HOST", "127.0.0.1")
+PORT = number("PORT", 8000)
+WEB_SERVER = text("WEB_SERVER", "daphne")
+if WEB_SERVER not in {"daphne", "uvicorn"}:
+    raise ImproperlyConfigured(f"WEB_SERVER is {WEB_SERVER!r}: use daphne or uvicorn.")
+SERVE_SEND_BUFFER_BYTES = number("SERVE_SEND_BUFFER_BYTES", 64 * 1024)  # in the kernel, a connection
+SERVE_USER_TIMEOUT_SECONDS = number("SERVE_USER_TIMEOUT_SECONDS", 60)  # a peer gone without a FIN
+
+# --- Web ---------------------------------------------------------------------------------------
+
+HTTPS = text("HTTPS", "1" if PRODUCTION else "0") == "1"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = False  # the proxy in front does it; health checks come by plain HTTP
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+PASSWORD_HASHERS = (
+    ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if MODE == "test"
+    else [
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    ]
+)
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
+WHITENOISE_AUTOREFRESH = False
+
+LOG_LEVEL = text("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"facts": {"()": "project.logs.FactsFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "facts"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.request": {"level": "ERROR"},  # 4xx are answers, not faults
+        "daphne": {"level": "WARNING"},
+        "celery": {"level": "INFO"},
+    },
+}

@@ -1,0 +1,1 @@
+"""The live edge: who is listening. Asynchronous; reads the log, never writes it."""
