@@ -180,13 +180,13 @@ STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; on
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
 STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 32 * 1024 * 1024)
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
-STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # half of the 2 s promised without Redis
+STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
 STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
 
 # --- Workers ---------------------------------------------------------------------------------
 
-WORKERS_CLOCK_SECONDS = number("WORKERS_CLOCK_SECONDS", 1.0)  # placing without any task
+WORKERS_CLOCK_SECONDS = number("WORKERS_CLOCK_SECONDS", 0.5)  # placing without any task
 WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one placing transaction
 WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
