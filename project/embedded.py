@@ -102,6 +102,12 @@ class Engine:
         with self._log.open("wb") as log:
             self._spawn(user, log)
 
+    def launched(self, output: int) -> subprocess.Popen[bytes]:
+        """Launch with this output and return the process."""
+        self._output = output
+        self.launch()
+        return self.process
+
     def wait(self, seconds: float = START_SECONDS) -> None:
         """Return once the server answers; raise EngineError when it ends or takes too long."""
         deadline = time.monotonic() + seconds
