@@ -147,9 +147,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Redis or Valkey: hints, and the broker -----------------------------------------------
 
 REDIS_URL = text("REDIS_URL") or (
-    required("REDIS_URL", "give redis://:password@host:port/0.")
-    if PRODUCTION
-    else "redis://127.0.0.1:6379/0"
+    required("REDIS_URL", "give redis://:password@host:port/0.") if PRODUCTION else "redis://127.0.0.1:6379/0"
 )
 REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share one server
 
