@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from django.views import defaults
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class MethodNotAllowed(TickertapeError):
-    """This address does not take that method."""
+    """The method is not one that the address takes."""
 
     code = "method_not_allowed"
     status = 405
@@ -97,7 +97,7 @@ def translate(exception: BaseException | None) -> TickertapeError:
             return Forbidden()
         case RequestDataTooBig():
             return PayloadTooLarge("The request's body is too large.")
-        case SuspiciousOperation():
+        case SuspiciousOperation() | UnreadablePostError():
             return BadRequest()
         case OperationalError() | InterfaceError():
             return Unavailable("The database does not answer; try again soon.")
@@ -109,7 +109,7 @@ def of_status(status: int) -> TickertapeError:
     """Return the error that a bare HTTP status stands for."""
     kind = _BY_STATUS.get(status)
     if kind is None:
-        kind = BadRequest if status < 500 else ServerFault  # noqa: PLR2004 (RFC 9110 15.6)
+        kind = BadRequest if status < 500 else ServerFault
     return kind()
 
 
@@ -141,7 +141,7 @@ def server_fault(request: HttpRequest) -> HttpResponse:
 
 def _in_our_form(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if (
-        response.status_code < 400  # noqa: PLR2004 (RFC 9110 15.5)
+        response.status_code < 400
         or not isinstance(response, HttpResponse)
         or response.get("Content-Type") == CONTENT_TYPE
         or not _is_ours(request)

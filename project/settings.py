@@ -241,7 +241,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
 WHITENOISE_AUTOREFRESH = False
 
