@@ -41,6 +41,12 @@ class NotTheOwner(Forbidden):
     code = "not_the_owner"
 
 
+class UserUnknown(NotFound):
+    """There is no such user."""
+
+    code = "user_unknown"
+
+
 class ItemCreated(EventType):
     """An item came to be."""
 
@@ -199,7 +205,8 @@ def delete_item(user: AbstractBaseUser, item_id: int) -> None:
 def add_member(user: AbstractBaseUser, item_id: int, *, member_id: int) -> None:
     """Let someone read the item while it is for members; nothing happens where they may already."""
     item = _lock_to_change(user, item_id)
-    _active_user(member_id, field="user_id")
+    if not _is_active(member_id):
+        raise UserUnknown
     _, added = ItemMember.objects.get_or_create(item_id=item.pk, user_id=member_id)
     if added:
         event = MemberAdded(item_id=str(item.pk), user_id=str(member_id))
@@ -239,13 +246,13 @@ def _visibility(visibility: str) -> str:
 
 
 def _owner(owner_id: int) -> int:
-    _active_user(owner_id, field="owner")
+    if not _is_active(owner_id):
+        raise Invalid(errors=(FieldError("owner", "is not the id of an active user"),))
     return owner_id
 
 
-def _active_user(user_id: int, *, field: str) -> None:
-    if not get_user_model()._default_manager.filter(pk=user_id, is_active=True).exists():
-        raise Invalid(errors=(FieldError(field, "is not the id of an active user"),))
+def _is_active(user_id: int) -> bool:
+    return get_user_model()._default_manager.filter(pk=user_id, is_active=True).exists()
 
 
 # --- The channel's rule ------------------------------------------------------------------

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "ninja",  # its API page from our own static files, not from somebody's CDN
     "events",
     "streams",
     "workers",
@@ -79,6 +80,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "events.http.problems",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -150,6 +152,7 @@ REDIS_URL = text("REDIS_URL") or (
 REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share one server
 
 CELERY_BROKER_URL = text("CELERY_BROKER_URL", REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = REDIS_PREFIX  # so that two logs can share one broker
 CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the log
 CELERY_TASK_ACKS_LATE = True  # at least once; effects are unique by key
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -218,7 +221,7 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1024 * 1024)  # then 413
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -239,7 +242,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
 WHITENOISE_AUTOREFRESH = False
 

@@ -1,8 +1,24 @@
 """The whole map."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from ninja import NinjaAPI
+
+import events.api
+from events.rest import JsonParser, Session, speak_problems
+from streams import views as live
+
+api = NinjaAPI(title="Tickertape", version="1", auth=Session(), parser=JsonParser())
+speak_problems(api)
+api.add_router("", events.api.router)
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/", api.urls),
+    path("streams/", include("streams.urls")),
+    path("healthz", live.healthz),
+    path("readyz", live.readyz),
 ]
+
+handler400 = "events.http.bad_request"
+handler500 = "events.http.server_fault"
