@@ -5,7 +5,8 @@
 
 PYTHON ?=
 ARGS ?=
-BIN = .venv/bin
+VENV ?= .venv
+BIN = $(VENV)/bin
 
 help:
 	echo 'make run     start everything at http://127.0.0.1:8000/ (PORT=8123 make run moves it)'
@@ -32,7 +33,7 @@ format: env
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* .data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python: the one that PYTHON names, else the first on the PATH that is new enough.
@@ -49,11 +50,11 @@ FIND_PYTHON = \
 env:
 	set -e; $(FIND_PYTHON); \
 	made=$$("$$python" -c 'import hashlib, os, sys; print(hashlib.sha256(open("requirements.lock", "rb").read()).hexdigest(), sys.version.split()[0], os.path.realpath(sys.executable), os.getcwd())'); \
-	if test "$$(cat .venv/made 2>/dev/null)" = "$$made"; then exit 0; fi; \
-	start=$$(date +%s); echo "installing into .venv ($$("$$python" -V)) ..."; \
-	rm -rf .venv; "$$python" -m venv .venv; \
+	if test "$$(cat $(VENV)/made 2>/dev/null)" = "$$made"; then exit 0; fi; \
+	start=$$(date +%s); echo "installing into $(VENV) ($$("$$python" -V)) ..."; \
+	rm -rf $(VENV); "$$python" -m venv $(VENV); \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock; \
-	echo "$$made" > .venv/made; \
+	echo "$$made" > $(VENV)/made; \
 	echo "installed in $$(( $$(date +%s) - start )) s"
 
 # uv resolves for every platform at once; nothing else here needs it.
