@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Django's command line for Tickertape."""
 
-import os
 import sys
+
+from project.startup import settings_or_exit
 
 
 def main() -> None:
     """Run one management command."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    settings_or_exit()
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -7,3 +7,9 @@ class EventsConfig(AppConfig):
     """Wire the events app into Django."""
 
     name = "events"
+
+    def ready(self) -> None:
+        """Enter the topics' event types and channel rules, and listen for changes of access."""
+        from events import access, comments, items  # noqa: F401  (importing them registers)
+
+        access.connect()

@@ -137,7 +137,9 @@ def place(batch: int | None = None) -> Placed:
     holds no lock. Raises TransactionManagementError inside a transaction.
     """
     if connection.in_atomic_block:
-        raise transaction.TransactionManagementError("placing holds the log's row: never inside a transaction")
+        raise transaction.TransactionManagementError(
+            "placing holds the log's row: never inside a transaction"
+        )
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT epoch, head, placed FROM tickertape_place(%s)", [batch or settings.WORKERS_PLACE_BATCH]

@@ -37,7 +37,9 @@ class EventType(BaseModel):
             raise TypeError(f"{cls.__name__} cannot be an event's name: use CamelCase letters and digits")
         taken = _types.setdefault(cls.__name__, cls)
         if taken is not cls and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"two event types are called {cls.__name__}: {taken.__module__} and {cls.__module__}")
+            raise TypeError(
+                f"two event types are called {cls.__name__}: {taken.__module__} and {cls.__module__}"
+            )
         _types[cls.__name__] = cls
 
     @classmethod
@@ -49,6 +51,14 @@ class EventType(BaseModel):
 def types() -> Mapping[str, type[EventType]]:
     """Return every declared type by its wire name."""
     return _types
+
+
+def decode(name: str, version: int, data: str) -> EventType:
+    """Return a stored event as its type; raise KeyError where the type is not declared.
+
+    The data is what was validated at append, so it is not validated strictly again.
+    """
+    return _types[name].model_validate_json(data)
 
 
 def encode(payload: Mapping[str, Any]) -> str:

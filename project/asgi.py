@@ -1,9 +1,13 @@
-"""The ASGI application."""
+"""The ASGI application: Django's, with streams that outlive their request."""
 
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-application = get_asgi_application()
+django.setup(set_prefix=False)
+
+from streams.response import Handler  # noqa: E402 (needs the apps)
+
+application = Handler()

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "ninja",  # its API page from our own static files, not from somebody's CDN
     "events",
     "streams",
     "workers",
@@ -79,6 +80,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "events.http.problems",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -145,9 +147,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Redis or Valkey: hints, and the broker -----------------------------------------------
 
 REDIS_URL = text("REDIS_URL") or (
-    required("REDIS_URL", "give redis://:password@host:port/0.")
-    if PRODUCTION
-    else "redis://127.0.0.1:6379/0"
+    required("REDIS_URL", "give redis://:password@host:port/0.") if PRODUCTION else "redis://127.0.0.1:6379/0"
 )
 REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share one server
 
@@ -182,13 +182,13 @@ STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; on
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
 STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 32 * 1024 * 1024)
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
-STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # half of the 2 s promised without Redis
+STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
 STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
 
 # --- Workers ---------------------------------------------------------------------------------
 
-WORKERS_CLOCK_SECONDS = number("WORKERS_CLOCK_SECONDS", 1.0)  # placing without any task
+WORKERS_CLOCK_SECONDS = number("WORKERS_CLOCK_SECONDS", 0.5)  # placing without any task
 WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one placing transaction
 WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
@@ -220,7 +220,7 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1024 * 1024)  # then 413
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -241,7 +241,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
 WHITENOISE_AUTOREFRESH = False
 

@@ -1,0 +1,192 @@
+"""Comments: their events, the verbs that make them, and the rows folded from them.
+
+A verb locks the item, decides, appends one event and folds that event into the rows with
+the function that `rebuild` folds the whole log with: so what is stored is what the log says.
+Because the item's row is locked first, an edit and a delete that race take turns; the later
+one finds what the earlier one left.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from time import time
+from uuid import UUID, uuid4
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection, transaction
+
+from events.channels import item_channel
+from events.errors import Forbidden, NotFound
+from events.fields import check_text
+from events.items import ItemDeleted, ItemForbidden, lock, may_read
+from events.log import EventId, append
+from events.models import Comment, Event, Item
+from events.registry import EventType
+
+TEXT_MOST = 20_000  # characters; with four bytes each still well within one event
+
+
+class CommentUnknown(NotFound):
+    """There is no such comment."""
+
+    code = "comment_unknown"
+
+
+class NotTheAuthor(Forbidden):
+    """Only the comment's author may do this."""
+
+    code = "not_the_author"
+
+
+class CommentAdded(EventType):
+    """Someone commented on an item. `timestamp` is in Unix seconds."""
+
+    comment_id: str
+    item_id: str
+    author_id: str
+    author_name: str
+    text: str
+    timestamp: int
+
+
+class CommentUpdated(EventType):
+    """A comment's author changed its text. `edited_at` is in Unix seconds."""
+
+    comment_id: str
+    item_id: str
+    new_text: str
+    edited_at: int
+
+
+class CommentDeleted(EventType):
+    """A comment is gone."""
+
+    comment_id: str
+    item_id: str
+
+
+Folded = CommentAdded | CommentUpdated | CommentDeleted | ItemDeleted
+
+
+# --- Verbs ----------------------------------------------------------------------------
+
+
+@transaction.atomic
+def add_comment(user: AbstractBaseUser, item_id: int, *, text: str) -> Comment:
+    """Say something about an item that one may read."""
+    check_text(text, field="text", most=TEXT_MOST)
+    item = lock(Item.objects.filter(pk=item_id))
+    if not may_read(user, item):
+        raise ItemForbidden
+    event = CommentAdded(
+        comment_id=str(uuid4()),
+        item_id=str(item.pk),
+        author_id=str(user.pk),
+        author_name=user.get_username(),
+        text=text,
+        timestamp=int(time()),
+    )
+    event_id = append(event, channels=[item_channel(item.pk)], actor_id=user.pk)
+    comment = _comment(event, event_id)
+    comment.save(force_insert=True)
+    return comment
+
+
+@transaction.atomic
+def edit_comment(user: AbstractBaseUser, comment_id: UUID, *, text: str) -> Comment:
+    """Change the text of one's own comment; nothing is recorded where it is the same."""
+    check_text(text, field="text", most=TEXT_MOST)
+    item, comment = _lock_comment(user, comment_id)
+    if comment.author_id != user.pk:
+        raise NotTheAuthor
+    if comment.text == text:
+        return comment
+    event = CommentUpdated(
+        comment_id=str(comment.pk), item_id=str(item.pk), new_text=text, edited_at=int(time())
+    )
+    _fold(event, append(event, channels=[item_channel(item.pk)], actor_id=user.pk))
+    comment.text, comment.edited_at = event.new_text, _moment(event.edited_at)
+    return comment
+
+
+@transaction.atomic
+def delete_comment(user: AbstractBaseUser, comment_id: UUID) -> None:
+    """Remove a comment: its author may, and the item's owner."""
+    item, comment = _lock_comment(user, comment_id)
+    if user.pk not in (comment.author_id, item.owner_id):
+        raise NotTheAuthor("Only the comment's author or the item's owner may delete it.")
+    event = CommentDeleted(comment_id=str(comment.pk), item_id=str(item.pk))
+    _fold(event, append(event, channels=[item_channel(item.pk)], actor_id=user.pk))
+
+
+def _lock_comment(user: AbstractBaseUser, comment_id: UUID) -> tuple[Item, Comment]:
+    """Return a comment and its item, locked, to someone who may read it; raise CommentUnknown."""
+    item_id = Comment.objects.filter(pk=comment_id).values_list("item_id", flat=True).first()
+    if item_id is None:
+        raise CommentUnknown
+    item = lock(Item.objects.filter(pk=item_id))
+    if not may_read(user, item):
+        raise ItemForbidden
+    # Only now: while this waited for the lock, another may have edited or deleted it.
+    comment = Comment.objects.filter(pk=comment_id).first()
+    if comment is None:
+        raise CommentUnknown
+    return item, comment
+
+
+# --- The fold: from events to rows -------------------------------------------------------
+
+
+def rebuild() -> int:
+    """Make the rows anew from the log, and return how many there are. Verbs wait meanwhile.
+
+    Of a log that was pruned, the rows older than what is left stay as they are.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE events_comment IN SHARE ROW EXCLUSIVE MODE")
+        first = Event.objects.order_by("id").values_list("id", flat=True).first()
+        if first is not None:
+            Comment.objects.filter(event_id__gte=first).delete()
+            for event_id, event in _history():
+                _fold(event, event_id)
+        return Comment.objects.count()
+
+
+def _history() -> Iterator[tuple[EventId, Folded]]:
+    """Yield what is folded, by id: for the events of one item, that is their order in the log."""
+    kinds: dict[str, type[Folded]] = {
+        kind.name(): kind for kind in (CommentAdded, CommentUpdated, CommentDeleted, ItemDeleted)
+    }
+    rows = Event.objects.filter(type__in=kinds).order_by("id").values_list("id", "type", "data")
+    for event_id, name, data in rows.iterator():
+        yield EventId(event_id), kinds[name].model_validate_json(data)
+
+
+def _fold(event: Folded, event_id: EventId) -> None:
+    """Change the rows as an event says. Of an event that finds no row, nothing comes."""
+    match event:
+        case CommentAdded():
+            _comment(event, event_id).save(force_insert=True)
+        case CommentUpdated():
+            Comment.objects.filter(pk=event.comment_id).update(
+                text=event.new_text, edited_at=_moment(event.edited_at)
+            )
+        case CommentDeleted():
+            Comment.objects.filter(pk=event.comment_id).delete()
+        case ItemDeleted():
+            Comment.objects.filter(item_id=int(event.item_id)).delete()
+
+
+def _comment(event: CommentAdded, event_id: EventId) -> Comment:
+    return Comment(
+        id=UUID(event.comment_id),
+        event_id=event_id,
+        item_id=int(event.item_id),
+        author_id=int(event.author_id),
+        author_name=event.author_name,
+        text=event.text,
+        created_at=_moment(event.timestamp),
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

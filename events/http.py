@@ -1,0 +1,179 @@
+"""Errors as HTTP: the one place that turns what went wrong into problem+json (RFC 9457).
+
+Our own errors say themselves what they are; the framework's and the database's are
+translated to ours first, so a client sees one form and never a library's text. A person's
+browser outside of the API keeps its HTML.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+from django.views import defaults
+
+from events.errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    NotLoggedIn,
+    PayloadTooLarge,
+    TickertapeError,
+    Unavailable,
+)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_SECONDS = 2  # after which a passing fault is worth another try
+MOST_FAULTS = 20  # fields named in one answer: a body of nonsense must not be echoed whole
+
+_API = ("/api/", "/streams/")
+
+logger = logging.getLogger(__name__)
+
+
+class MethodNotAllowed(TickertapeError):
+    """The method is not one that the address takes."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class TooManyRequests(TickertapeError):
+    """These were too many requests; try again later."""
+
+    code = "too_many_requests"
+    status = 429
+
+
+class CsrfFailed(Forbidden):
+    """The CSRF token is missing or wrong: send it in the header X-CSRFToken."""
+
+    code = "csrf_failed"
+
+
+class ServerFault(TickertapeError):
+    """Something went wrong on our side."""
+
+    code = "server_fault"
+
+
+# What a bare status of the framework means.
+_BY_STATUS: dict[int, type[TickertapeError]] = {
+    kind.status: kind
+    for kind in (
+        BadRequest,
+        NotLoggedIn,
+        Forbidden,
+        NotFound,
+        MethodNotAllowed,
+        PayloadTooLarge,
+        TooManyRequests,
+        ServerFault,
+        Unavailable,
+    )
+}
+
+
+def problem(error: TickertapeError) -> HttpResponse:
+    """Return an error as a problem+json response."""
+    return _fill(HttpResponse(status=error.status), error)
+
+
+def translate(exception: BaseException | None) -> TickertapeError:
+    """Return our error for any exception; ServerFault for what nobody foresaw."""
+    match exception:
+        case TickertapeError():
+            return exception
+        case Http404():
+            return NotFound()
+        case PermissionDenied():
+            return Forbidden()
+        case RequestDataTooBig():
+            return PayloadTooLarge("The request's body is too large.")
+        case SuspiciousOperation() | UnreadablePostError():
+            return BadRequest()
+        case OperationalError() | InterfaceError():
+            return Unavailable("The database does not answer; try again soon.")
+        case _:
+            return ServerFault()
+
+
+def of_status(status: int) -> TickertapeError:
+    """Return the error that a bare HTTP status stands for."""
+    kind = _BY_STATUS.get(status)
+    if kind is None:
+        kind = BadRequest if status < 500 else ServerFault
+    return kind()
+
+
+@sync_and_async_middleware
+def problems(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Give the framework's own 4xx and 5xx (404, 405, 400 for a host, 403 for CSRF) our form."""
+    if iscoroutinefunction(get_response):
+
+        async def middleware(request: HttpRequest) -> HttpResponseBase:
+            return _in_our_form(request, await get_response(request))
+    else:
+
+        def middleware(request: HttpRequest) -> HttpResponseBase:  # type: ignore[misc]
+            return _in_our_form(request, get_response(request))
+
+    return middleware
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer for the framework's `handler400`: it knows why, the status alone does not."""
+    return problem(translate(exception)) if _is_ours(request) else defaults.bad_request(request, exception)
+
+
+def server_fault(request: HttpRequest) -> HttpResponse:
+    """Answer for the framework's `handler500`: 503 where the database does not answer."""
+    error = translate(sys.exc_info()[1])
+    return problem(error) if _is_ours(request) else HttpResponse(error.title(), status=error.status)
+
+
+def _in_our_form(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    if (
+        response.status_code < 400
+        or not isinstance(response, HttpResponse)
+        or response.get("Content-Type") == CONTENT_TYPE
+        or not _is_ours(request)
+    ):
+        return response
+    return _fill(response, of_status(response.status_code))
+
+
+def _is_ours(request: HttpRequest) -> bool:
+    """Tell whether an error is for a program: in the API, or whoever does not ask for HTML."""
+    return request.path.startswith(_API) or "text/html" not in request.headers.get("Accept", "")
+
+
+def _fill(response: HttpResponse, error: TickertapeError) -> HttpResponse:
+    """Write the error into a response, whose other headers (`Allow`, cookies) stay."""
+    body = {
+        "type": f"urn:tickertape:error:{error.code}",
+        "title": error.title(),
+        "status": response.status_code,
+        "code": error.code,
+        "detail": error.detail,
+        "errors": [
+            {"field": fault.field[:100], "message": fault.message} for fault in error.errors[:MOST_FAULTS]
+        ],
+    }
+    response.content = json.dumps(body)
+    response["Content-Type"] = CONTENT_TYPE
+    response["Cache-Control"] = "no-store"
+    if response.has_header("Content-Length"):
+        response["Content-Length"] = str(len(response.content))
+    if isinstance(error, Unavailable | TooManyRequests):
+        response.setdefault("Retry-After", str(RETRY_SECONDS))
+    if response.status_code == NotLoggedIn.status:
+        response.setdefault("WWW-Authenticate", 'Session realm="tickertape"')  # RFC 9110 15.5.2 wants one
+    return response

@@ -1,0 +1,62 @@
+"""The message that tells hubs of new events: a hint, complete in itself or not used.
+
+One Redis channel a log. A hub takes a batch only where `prev` meets its own position, so a
+message that is lost, late, doubled or of another epoch costs a read of the log, never an event.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgpack
+from django.conf import settings
+
+from events import log
+from streams import sse
+
+
+class Published(NamedTuple):
+    """One event as hubs keep it: the frame is made once, for every process and subscriber."""
+
+    position: int
+    channels: tuple[str, ...]
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All events above `prev` up to and including `last`."""
+
+    epoch: str
+    prev: int
+    last: int
+    events: tuple[Published, ...]
+
+    def pack(self) -> bytes:
+        """Return the message's bytes."""
+        packed: bytes = msgpack.packb((self.epoch, self.prev, self.last, self.events))
+        return packed
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Batch":
+        """Read a message; raise ValueError for one that is none of ours."""
+        try:
+            epoch, prev, last, events = msgpack.unpackb(message)
+            return cls(epoch, prev, last, tuple(Published(p, tuple(c), f) for p, c, f in events))
+        except (msgpack.UnpackException, TypeError, ValueError) as error:
+            raise ValueError("not a batch") from error
+
+    @classmethod
+    def of(cls, page: log.Page) -> "Batch":
+        """Make the batch of a page that covers every channel."""
+        events = tuple(Published(e.position, e.channels, sse.event(e, page.epoch)) for e in page.entries)
+        return cls(page.epoch, page.after, page.covered_to, events)
+
+
+def redis_channel() -> str:
+    """Return the one Redis channel of this log."""
+    return f"{settings.REDIS_PREFIX}:events"
+
+
+def published_key(epoch: str) -> str:
+    """Return the key that says up to where this epoch was published."""
+    return f"{settings.REDIS_PREFIX}:published:{epoch}"

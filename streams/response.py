@@ -1,0 +1,185 @@
+"""The response that streams, and the ASGI handler that lets it outlive its request.
+
+Django keeps a thread and, through it, a database connection for as long as a request runs. So
+an `EventStream` is not sent by the request: the handler finishes that first (`request_finished`,
+connections closed, thread gone), then lets the response stream by itself.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpResponseBase, StreamingHttpResponse
+
+from streams import sse
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+WRITE_BYTES = 64 * 1024  # of one write: a server's own buffer holds no more than two of these
+
+
+class Link(Protocol):
+    """What our server entry tells of a connection, as `scope["extensions"]["tickertape"]`."""
+
+    def outstanding(self) -> int:
+        """Return the bytes written that the peer has not acknowledged."""
+
+    def abort(self) -> None:
+        """Cut the connection; what was not sent is lost."""
+
+
+class EventStream(StreamingHttpResponse):
+    """A `text/event-stream` of the chunks that an asynchronous generator makes.
+
+    The generator runs, and is closed, outside the request; one that never began needs no closing.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
+        super().__init__(
+            chunks,
+            content_type=sse.CONTENT_TYPE,
+            # X-Accel-Buffering: nginx holds a proxied response back without it.
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._chunks = chunks
+
+    @classmethod
+    def ended(cls, reason: str) -> "EventStream":
+        """Say why there is no stream now, and end: any status but 200 makes EventSource give up."""
+
+        async def chunks() -> AsyncGenerator[bytes]:
+            yield sse.ending(reason, settings.STREAMS_RETRY_SECONDS)
+
+        return cls(chunks())
+
+    async def stream(self, connection: "Connection") -> None:
+        """Write the chunks until they end or the client leaves."""
+        writing = asyncio.ensure_future(self._write(connection))
+        leaving = asyncio.ensure_future(connection.gone())
+        try:
+            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            writing.cancel()
+            leaving.cancel()
+            written, _ = await asyncio.gather(writing, leaving, return_exceptions=True)
+        if isinstance(written, Exception) and not isinstance(written, OSError):
+            logger.error("A stream failed.", exc_info=written)
+
+    async def _write(self, connection: "Connection") -> None:
+        async with contextlib.aclosing(self._chunks) as chunks:
+            headers = [(name.lower().encode(), value.encode()) for name, value in self.items()]
+            headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
+            await connection({"type": "http.response.start", "status": self.status_code, "headers": headers})
+            async for chunk in chunks:
+                for begin in range(0, len(chunk), WRITE_BYTES):
+                    await connection.write(chunk[begin : begin + WRITE_BYTES])
+            await connection({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Connection:
+    """One ASGI connection, callable as its `send`.
+
+    Remembers that the client left, and cuts off a reader that takes nothing for the set time.
+    """
+
+    __slots__ = ("_gone", "_link", "_receive", "_send", "response")
+
+    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._gone = asyncio.Event()
+        self._link: Link | None = scope.get("extensions", {}).get("tickertape")
+        self.response: EventStream | None = None
+
+    async def __call__(self, message: Any) -> None:
+        """Send as the server does."""
+        await self._send(message)
+
+    async def receive(self) -> Any:
+        """Receive, and note a disconnect: it is said only once, and the request may hear it first."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone.set()
+        return message
+
+    async def gone(self) -> None:
+        """Wait until the client has left, or was cut off."""
+        cut = asyncio.ensure_future(self._gone.wait())
+        try:
+            while not cut.done():
+                hearing = asyncio.ensure_future(self.receive())
+                try:
+                    await asyncio.wait((hearing, cut), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    hearing.cancel()
+        finally:
+            cut.cancel()
+
+    async def write(self, chunk: bytes) -> None:
+        """Write a piece of the body, as soon as the reader's speed allows."""
+        watch = _StallWatch(self._link, self._gone.set)
+        try:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            watch.stop()
+
+
+class _StallWatch:
+    """Looks, while a write waits, whether the peer takes anything; cuts it off where not."""
+
+    __slots__ = ("_cut", "_least", "_link", "_since", "_timer")
+
+    def __init__(self, link: Link | None, cut: Callable[[], None]) -> None:
+        self._link = link
+        self._cut = cut
+        self._least: int | None = None
+        self._since = 0.0
+        self._again()
+
+    def stop(self) -> None:
+        """Stop looking: the write is done."""
+        self._timer.cancel()
+
+    def _again(self) -> None:
+        wait = settings.STREAMS_STALL_SECONDS / 4
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        outstanding = self._link.outstanding() if self._link else 0
+        if self._least is None or outstanding < self._least:
+            self._least = outstanding
+            self._since = now
+        elif now - self._since >= settings.STREAMS_STALL_SECONDS * 3 / 4:
+            logger.info("A reader that took nothing was cut off.", extra={"outstanding": outstanding})
+            if self._link:
+                self._link.abort()
+            self._cut()
+            return
+        self._again()
+
+
+class Handler(ASGIHandler):
+    """Django's handler, but for event streams: they begin when the request has finished."""
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request; then its stream, if that is what it answered."""
+        connection = Connection(scope, receive, send)
+        await super().__call__(scope, connection.receive, connection)
+        if connection.response is not None:
+            await connection.response.stream(connection)
+
+    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
+        """Send a response; keep a stream for when the request has finished."""
+        if isinstance(response, EventStream):
+            send.response = response
+        else:
+            await super().send_response(response, send)

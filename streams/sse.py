@@ -1,0 +1,63 @@
+"""Frames: what a stream says, as bytes (WHATWG HTML, 9.2 Server-sent events). Pure.
+
+A frame's data is one line, made by `events.registry.encode`, so nothing in it can begin
+a field or an event. An `id:` is a cursor: everything at or below it was written before it.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from events.cursor import Cursor
+from events.log import Entry
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+KEEPALIVE = b":\n\n"  # says "still here" without moving the cursor
+
+
+def event(entry: Entry, epoch: str) -> bytes:
+    """Return the frame of a placed event."""
+    return f"id: {epoch}-{entry.position}\nevent: {entry.type}\ndata: {entry.data}\n\n".encode()
+
+
+def control(name: str, payload: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:
+    """Return the frame of something the stream says about itself: `stream.<name>`."""
+    data = json.dumps(payload, separators=(",", ":"))
+    where = f"id: {cursor}\n" if cursor else ""
+    return f"{where}event: stream.{name}\ndata: {data}\n\n".encode()
+
+
+def heartbeat(cursor: Cursor) -> bytes:
+    """Return a block without data: no client sees an event, but its cursor moves."""
+    return f":\nid: {cursor}\n\n".encode()
+
+
+def opening(mode: str, cursor: Cursor, missed: int | None, retry_seconds: float) -> bytes:
+    """Return the first frame of every connection, with the time to wait before the next one."""
+    retry = f"retry: {jittered(retry_seconds)}\n".encode()
+    return retry + control("open", {"mode": mode, "cursor": str(cursor), "missed": missed}, cursor)
+
+
+def ending(reason: str, retry_seconds: float) -> bytes:
+    """Return the last frame of a stream that we end, and when to come back."""
+    return f"retry: {jittered(retry_seconds)}\n".encode() + control("end", {"reason": reason})
+
+
+def jittered(seconds: float) -> int:
+    """Return a wait in milliseconds between half and one and a half of `seconds`.
+
+    A crowd that was cut off together must not come back together.
+    """
+    return int(seconds * 1000 * random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
+
+
+def data_of(frame: bytes) -> dict[str, Any]:
+    """Return an event frame's payload."""
+    payload: dict[str, Any] = json.loads(frame.partition(b"\ndata: ")[2])
+    return payload
+
+
+def join(frames: Iterable[bytes]) -> bytes:
+    """Return frames as one piece: one write costs what one frame would."""
+    return b"".join(frames)

@@ -1,0 +1,291 @@
+"""One connection's bounded inbox: replay, then live, then replay again where the reader is slow.
+
+`position` is the proof: every event of the channels at or below it was handed over or lies in
+the buffer. The hub pushes only while `live`; what does not fit is not kept but read again, from
+the ring or the log, when the reader has room. So a reader's speed costs time, never memory.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psycopg
+import psycopg_pool
+from django.conf import settings
+
+from events import log
+from events.access import AccessChanged
+from events.channels import ACCESS, Channel
+from events.cursor import Cursor
+from streams import sse
+
+if TYPE_CHECKING:
+    from streams.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
+REREAD_SECONDS = 1.0  # between tries to read a log that is away
+REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
+EARLIEST = "earliest"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: what a change of access is matched against."""
+
+    user_id: str
+    session: str | None = None  # the session's digest, as AccessChanged names it
+    session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
+    expires_at: float | None = None  # Unix seconds
+
+
+class Subscriber:
+    """The inbox. Made by a view, joined to a hub, drained by one response."""
+
+    __slots__ = (
+        "_buffer",
+        "_buffered",
+        "_deadline",
+        "_ended",
+        "_hub",
+        "_limit",
+        "_reset",
+        "_waiter",
+        "channels",
+        "live",
+        "position",
+        "reader",
+        "since",
+    )
+
+    def __init__(self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor) -> None:
+        self.channels = channels
+        self.reader = reader
+        self.position = 0
+        # Where the hub stood before the permission was checked: what changed access up to here, the
+        # check has seen.
+        self.since = since
+        self.live = False
+        self._hub = hub
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._limit = settings.STREAMS_BUFFER_BYTES
+        self._ended: tuple[str, float] | None = None
+        self._reset: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
+        self._deadline = time.monotonic() + age
+        if reader.expires_at is not None:
+            self._deadline = min(self._deadline, time.monotonic() + reader.expires_at - time.time())
+
+    # --- the hub's side: synchronous, within one turn of the loop ---------------------------
+
+    def push(self, position: int, frame: bytes) -> None:
+        """Take one live event, or turn to replay where the buffer is full."""
+        if not self.live or position <= self.position:
+            return
+        if self._buffer and self._buffered + len(frame) > self._limit:
+            self.fall_back(position - 1)
+            return
+        self.position = position
+        self._buffer.append(frame)
+        self._buffered += len(frame)
+        self._wake()
+
+    def fall_back(self, proven: int) -> None:
+        """Stop taking live events; go on by replay above `proven`, up to which all were pushed."""
+        if self.live:
+            self.live = False
+            self.position = max(self.position, proven)
+            self._wake()
+
+    def reset(self, reason: str) -> None:
+        """Say that continuity is lost, and go on from now."""
+        self._reset = reason
+        self.live = False
+        self._drop()
+        self._wake()
+
+    def end(self, reason: str, *, retry_seconds: float | None = None) -> None:
+        """Close the stream. Nothing pushed after this reaches the reader; revoked: nothing buffered either."""
+        if self._ended is None:
+            self._ended = (reason, settings.STREAMS_RETRY_SECONDS if retry_seconds is None else retry_seconds)
+            self.live = False
+            if reason == "revoked":
+                self._drop()
+            self._wake()
+
+    def heed(self, changed: AccessChanged) -> None:
+        """End the stream where a change of access may concern it; its client may ask again."""
+        if (
+            changed.user_id in (None, self.reader.user_id)
+            and changed.session in (None, self.reader.session)
+            and (changed.channel is None or changed.channel in self.channels)
+        ):
+            self.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
+
+    def _drop(self) -> None:
+        self._buffer.clear()
+        self._buffered = 0
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- the response's side ---------------------------------------------------------------------
+
+    async def chunks(self, last_event_id: str | None) -> AsyncGenerator[bytes]:
+        """Join the hub and yield what to write, from the opening frame to the ending one; then leave.
+
+        A chunk is a page or less, or one event. Ask for the next one when the last is written.
+        """
+        self._hub.join(self)
+        try:
+            if self._ended is None:
+                yield await self._open(last_event_id)
+            replaying = not self.live
+            while True:
+                if self._ended is not None and not self._buffer:
+                    yield sse.ending(*self._ended)
+                    return
+                if self._buffer:
+                    chunk = sse.join(self._buffer)
+                    self._drop()
+                    yield chunk
+                elif self._reset is not None:
+                    yield self._restart()
+                    replaying = False
+                elif time.monotonic() >= self._deadline:
+                    self.end("revoked" if self._expired() else "max_age")
+                elif not self.live:
+                    chunk = await self._catch_up()
+                    if replaying and self.live:
+                        replaying = False
+                        chunk += sse.control("live", {}, self._cursor())
+                    if chunk:
+                        yield chunk
+                elif not await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS) and self.live and not self._buffer:
+                    yield sse.heartbeat(self._cursor())
+        finally:
+            self._hub.leave(self)
+
+    async def _open(self, last_event_id: str | None) -> bytes:
+        """Decide where to begin, and say so."""
+        hub = self._hub
+        missed: int | None = None
+        if not last_event_id:
+            mode = "live"
+            self.position = hub.position
+            self.live = True
+            missed = 0
+        else:
+            reason = await self._place_at(last_event_id)
+            if reason is not None:
+                return self._restart(reason, opening=True)
+            mode = "resumed"
+            if self.position >= hub.ring.start:
+                missed = len(hub.ring.after(self.channels, self.position))
+        self._reset = None  # of an epoch that ended while the log was asked: decided above
+        cursor = Cursor(hub.epoch, self.position)
+        return sse.opening(mode, cursor, missed, settings.STREAMS_RETRY_SECONDS)
+
+    async def _place_at(self, last_event_id: str) -> str | None:
+        """Stand where the client stood; or return why the log cannot prove continuity from there."""
+        hub = self._hub
+        if last_event_id == EARLIEST:
+            self.position = hub.oldest - 1
+            return None
+        try:
+            cursor = Cursor.parse(last_event_id)
+        except ValueError:
+            return "malformed"
+        if cursor.epoch != hub.epoch or cursor.position > hub.position:
+            # Another process may know more than this one does: ask the log before saying no.
+            await hub.look()
+        if cursor.epoch != hub.epoch:
+            return "epoch"
+        if cursor.position > hub.head:
+            return "ahead"
+        if cursor.position < hub.oldest - 1:
+            return "pruned"
+        self.position = cursor.position
+        return None
+
+    def _restart(self, reason: str | None = None, *, opening: bool = False) -> bytes:
+        """Go live from now, saying what was lost."""
+        hub = self._hub
+        reason = reason or self._reset or "epoch"
+        self._reset = None
+        self.position = hub.position
+        self.live = True
+        cursor = self._cursor()
+        oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
+        frame = sse.control("reset", {"reason": reason, "oldest": oldest}, cursor)
+        if opening:
+            return sse.opening("reset", cursor, None, settings.STREAMS_RETRY_SECONDS) + frame
+        return frame
+
+    async def _catch_up(self) -> bytes:
+        """Return the next page of what was missed; turn live once nothing lies between."""
+        hub = self._hub
+        if self.position >= hub.ring.start:
+            # From here to `live` there is no await: no event can slip in between.
+            frames, covered_to = hub.ring.page(
+                self.channels, self.position, max_bytes=settings.STREAMS_PAGE_BYTES
+            )
+            self.position = covered_to
+            self.live = covered_to >= hub.position
+            return sse.join(frames)
+        epoch = hub.epoch
+        try:
+            page = await hub.read([*self.channels, ACCESS], self.position)
+        except DATABASE_AWAY as error:
+            logger.warning("Replay waits for the log.", extra={"error": type(error).__name__})
+            await self._pushed(REREAD_SECONDS)
+            return b"" if self._ended else sse.KEEPALIVE
+        if page.epoch != epoch and self._reset is None:
+            self.reset("epoch")
+            await hub.look()
+        if self._ended is not None or self._reset is not None:
+            return b""
+        if page.oldest > self.position + 1:
+            self.reset("pruned")
+            return b""
+        return sse.join(self._permitted(page))
+
+    def _permitted(self, page: log.Page) -> Iterator[bytes]:
+        """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
+        for entry in page.entries:
+            if ACCESS in entry.channels and entry.position > self.since.position:
+                self.heed(AccessChanged.model_validate_json(entry.data))
+                if self._ended is not None:
+                    return
+            if not self.channels.isdisjoint(entry.channels):
+                yield sse.event(entry, page.epoch)
+            self.position = entry.position
+        self.position = page.covered_to
+
+    def _cursor(self) -> Cursor:
+        """Return how far the reader provably is: live with nothing buffered, as far as the hub."""
+        return Cursor(self._hub.epoch, max(self.position, self._hub.position) if self.live else self.position)
+
+    def _expired(self) -> bool:
+        return self.reader.expires_at is not None and time.time() >= self.reader.expires_at
+
+    async def _pushed(self, seconds: float) -> bool:
+        """Wait for the hub to touch this inbox; return whether it did within the time."""
+        seconds = max(0.0, min(seconds, self._deadline - time.monotonic()))
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiter = None
+        return True

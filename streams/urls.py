@@ -1,0 +1,12 @@
+"""The streams' addresses."""
+
+from django.urls import path
+
+from streams import views
+
+urlpatterns = [
+    path("", views.channels),
+    path("me/", views.me),
+    path("items/<str:item_id>/", views.item),
+    path("jobs/<str:job_id>/", views.job),
+]

@@ -1,0 +1,137 @@
+"""Streams over HTTP: authorise, then answer with a stream that joins, replays, goes live and leaves.
+
+A fault that will pass (database away, over capacity, draining) is answered with a stream that
+ends at once: EventSource comes back from that, and from no other status than 200.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_GET
+
+from events.channels import Channel, own_channels, parse
+from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels
+from events.http import problem
+from streams import switchboard
+from streams.hub import Hub
+from streams.permission import Choose, admit
+from streams.response import EventStream
+from streams.subscriber import DATABASE_AWAY, Subscriber
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
+READY_SECONDS = 2.0  # longest a health check waits for the log
+
+
+@require_GET
+async def channels(request: HttpRequest) -> HttpResponseBase:
+    """Stream the channels named in the query."""
+    names = request.GET.getlist("channel")
+
+    def choose(user: AbstractBaseUser) -> Sequence[Channel]:
+        if not names:
+            error = FieldError("channel", "name at least one, as in ?channel=item:42")
+            raise BadRequest("No channel was named.", errors=(error,))
+        return [parse(name) for name in dict.fromkeys(names)]
+
+    return await _stream(request, choose)
+
+
+@require_GET
+async def me(request: HttpRequest) -> HttpResponseBase:
+    """Stream what concerns the user: their own channel, their groups' and `system`."""
+    return await _stream(request, own_channels)
+
+
+@require_GET
+async def item(request: HttpRequest, item_id: str) -> HttpResponseBase:
+    """Stream an item's events."""
+    return await _stream(request, lambda user: [parse(f"item:{item_id}")])
+
+
+@require_GET
+async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
+    """Stream a job's events."""
+    return await _stream(request, lambda user: [parse(f"job:{job_id}")])
+
+
+async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
+    hub = await switchboard.hub()
+    if not await _running(hub):
+        return EventStream.ended("database")
+    since = hub.cursor  # before the check: what changes access after it ends the stream
+    try:
+        reader, chosen = await sync_to_async(admit)(request, choose)
+        if len(chosen) > settings.STREAMS_MAX_CHANNELS:
+            raise TooManyChannels(f"{len(chosen)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
+    except TickertapeError as error:
+        return problem(error)
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("A stream could not be authorised.", extra={"error": type(error).__name__})
+        return EventStream.ended("database")
+    if hub.draining:
+        return EventStream.ended("drain")
+    if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
+        return EventStream.ended("capacity")
+    subscriber = Subscriber(hub, chosen, reader, since=since)
+    return EventStream(subscriber.chunks(_last_event_id(request)))
+
+
+def _last_event_id(request: HttpRequest) -> str | None:
+    """Return the client's place: the header beats the query, and an empty one counts as none."""
+    query = request.GET.get("last_event_id") or request.GET.get("lastEventId")
+    return request.headers.get("Last-Event-ID") or query or None
+
+
+async def _running(hub: Hub) -> bool:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await hub.running.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+@require_GET
+async def healthz(request: HttpRequest) -> HttpResponse:
+    """Say that the process answers."""
+    return _state(200, {"status": "ok"})
+
+
+@require_GET
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Say whether to send requests here: the log answers, the hub follows it, a worker was seen.
+
+    Redis away, or the last worker gone, is degraded and not unready: nothing is lost by it, and
+    taking every web process out of service would help nobody.
+    """
+    hub = await switchboard.hub()
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await hub.look()
+        database = True
+    except DATABASE_AWAY:
+        database = False
+    parts = {
+        "database": database,
+        "hub": hub.running.is_set(),
+        "redis": hub.redis_up,
+        "worker": hub.worker_up,
+    }
+    ready = database and hub.running.is_set() and hub.worker_seen and not hub.draining
+    status = "unready" if not ready else "ok" if all(parts.values()) else "degraded"
+    return _state(200 if ready else 503, {"status": status, **parts, "draining": hub.draining})
+
+
+def _state(status: int, body: dict[str, object]) -> HttpResponse:
+    response = JsonResponse(body, status=status)
+    response["Cache-Control"] = "no-store"
+    return response
