@@ -14,6 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from project.management.commands import demo
+
 # `frame-ancestors` says what X-Frame-Options says, to browsers that prefer it. Trusted Types
 # without any policy turn innerHTML and its kin into errors (W3C Trusted Types, 4.2).
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -34,8 +36,6 @@ CONTENT_SECURITY_POLICY = "; ".join(
 # Told to the browser at once, so that it need not find each module's imports one after the other.
 MODULES = sorted(f"project/{file.name}" for file in (Path(__file__).parent / "static/project").glob("*.js"))
 
-DEMO_USERS = ("alice", "bob", "carol")
-
 
 @require_safe
 @never_cache  # it says who is logged in
@@ -52,7 +52,7 @@ def _boot(request: HttpRequest) -> dict[str, Any]:
     user = request.user
     return {
         "user": {"id": str(user.pk), "username": user.get_username()} if user.is_authenticated else None,
-        "demo_users": [{"username": name, "password": f"demo-{name}"} for name in DEMO_USERS]
+        "demo_users": [{"username": name, "password": f"demo-{name}"} for name in demo.USERS]
         if settings.MODE == "demo"
         else [],
     }

@@ -6,13 +6,12 @@ from ninja import NinjaAPI
 
 import events.api
 from events.rest import JsonParser, Session, speak_problems
+from project import pages
 from streams import views as live
 
 api = NinjaAPI(title="Tickertape", version="1", auth=Session(), parser=JsonParser())
 speak_problems(api)
 api.add_router("", events.api.router)
-
-from project import pages
 
 urlpatterns = [
     path("", pages.page, name="page"),

@@ -46,11 +46,14 @@ export function focusHeading(heading) {
   heading.focus({ preventScroll: true });
 }
 
+const SAID_MS = 5_000; // then who reads on through the page must not find it again
 const polite = document.getElementById("announcer");
 
 /** Have screen readers say a sentence when they are done with what they say now. */
 export function announce(sentence) {
-  polite.replaceChildren(h("p", {}, sentence)); // a new node: the same sentence twice is said twice
+  const said = h("p", {}, sentence); // a new node: the same sentence twice is said twice
+  polite.append(said);
+  setTimeout(() => said.remove(), SAID_MS);
 }
 
 /** A labelled field with a place for what the server has against its value. */

@@ -52,8 +52,8 @@ export function showLogin(root, { demoUsers, notice = "", entered }) {
         h("p", { class: "login__line" }, "Every comment, the moment it is made."),
         h("p", {}, "And if your connection drops: everything you missed, in order, once."),
       ),
-      element,
       demoUsers.length > 0 && demoPanel(demoUsers, enter),
+      element,
     ),
   );
   document.title = "Log in · Tickertape";
@@ -66,7 +66,7 @@ function demoPanel(demoUsers, enter) {
   return h(
     "section",
     { class: "login__demo", "aria-labelledby": "demo-heading" },
-    h("h2", { id: "demo-heading" }, "Or step in as one of them"),
+    h("h2", { id: "demo-heading" }, "Step in as"),
     h(
       "div",
       { class: "login__people" },
