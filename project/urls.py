@@ -6,6 +6,7 @@ from ninja import NinjaAPI
 
 import events.api
 from events.rest import JsonParser, Session, speak_problems
+from project import pages
 from streams import views as live
 
 api = NinjaAPI(title="Tickertape", version="1", auth=Session(), parser=JsonParser())
@@ -13,6 +14,8 @@ speak_problems(api)
 api.add_router("", events.api.router)
 
 urlpatterns = [
+    path("", pages.page, name="page"),
+    path("items/<int:item_id>", pages.page, name="item"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("streams/", include("streams.urls")),
