@@ -270,7 +270,7 @@ def test_data_is_one_line_whatever_it_holds(start):
         "UPDATE events_event SET position = 99999, data = '{}' WHERE position IS NULL",
         "DELETE FROM events_event",
         "TRUNCATE events_event",
-        "INSERT INTO events_event (type, version, data, channels, position) VALUES ('X', 1, '{}', '{}', 9999)",
+        "INSERT INTO events_event (type, data, version, channels, position) VALUES ('X', '{}', 1, '{}', 9)",
         "UPDATE events_channelposition SET channel = 'item:9'",
         "DELETE FROM events_channelposition",
         "TRUNCATE events_channelposition",

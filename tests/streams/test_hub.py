@@ -123,7 +123,9 @@ async def test_a_gap_larger_than_the_ring_turns_subscribers_to_replay(hub, world
 
 
 @quiet
-async def test_a_batch_that_arrives_while_the_log_is_read_brings_nothing_twice(hub, world, subscribe, monkeypatch):
+async def test_a_batch_that_arrives_while_the_log_is_read_brings_nothing_twice(
+    hub, world, subscribe, monkeypatch
+):
     begin = hub.position
     await world.append(1, 2)
     fetch, batch = hub._fetch, await world.batch(begin)

@@ -1,9 +1,9 @@
 """The ring: the newest events, by channel, bounded."""
 
+import pytest
+
 from streams.batch import Batch, Published
 from streams.ring import OVERHEAD_BYTES, Ring
-
-import pytest
 
 
 def event(position, *channels, size=10):

@@ -19,7 +19,16 @@ def test_an_event_is_an_id_a_name_and_one_line_of_data():
 
 @pytest.mark.parametrize(
     "text",
-    ["\n\nevent: x\ndata: {}\n\n", "\r", "\r\n\r\n", "\u2028", "\u2029", "\u0085", "\x0b\x0c\x1c\x1d\x1e", "data: y"],
+    [
+        "\n\nevent: x\ndata: {}\n\n",
+        "\r",
+        "\r\n\r\n",
+        "\u2028",
+        "\u2029",
+        "\u0085",
+        "\x0b\x0c\x1c\x1d\x1e",
+        "data: y",
+    ],
 )
 def test_nothing_typed_can_begin_a_field_or_an_event(text):
     frame = sse.event(entry(text=text), "abcd")
@@ -44,7 +53,9 @@ def test_control_frames_carry_their_cursor_and_a_jittered_retry():
     assert all(1000 <= wait <= 3000 for wait in waits)
 
 
-@pytest.mark.parametrize("text", ["", "x", "abcd", "abcd-", "abcd--1", "abcd-01", "abcd-1x", "ABCD-1", "abcd-" + "9" * 19])
+@pytest.mark.parametrize(
+    "text", ["", "x", "abcd", "abcd-", "abcd--1", "abcd-01", "abcd-1x", "ABCD-1", "abcd-" + "9" * 19]
+)
 def test_what_is_no_cursor_is_refused(text):
     with pytest.raises(ValueError, match="not a cursor"):
         Cursor.parse(text)

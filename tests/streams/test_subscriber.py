@@ -39,7 +39,11 @@ async def test_with_a_cursor_it_begins_after_it(hub, world, subscribe):
         opened = await stream.frame()
         got = await stream.take(2)
         live = await stream.frame()
-    assert opened.data == {"mode": "resumed", "cursor": str(Cursor(begin.epoch, begin.position + 1)), "missed": 2}
+    assert opened.data == {
+        "mode": "resumed",
+        "cursor": str(Cursor(begin.epoch, begin.position + 1)),
+        "missed": 2,
+    }
     assert opened.id == opened.data["cursor"]
     assert got == [2, 3]
     assert (live.event, live.id) == ("stream.live", str(hub.cursor))

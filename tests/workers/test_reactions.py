@@ -37,7 +37,9 @@ def echo(cause):
 
 def echoes():
     log.place()
-    return [Echoed.model_validate_json(e.data).n for e in log.read(0, limit=5000).entries if e.type == "Echoed"]
+    return [
+        Echoed.model_validate_json(e.data).n for e in log.read(0, limit=5000).entries if e.type == "Echoed"
+    ]
 
 
 def hurry():

@@ -1,5 +1,6 @@
 """The sequencer: whoever runs it, however often, hubs hear every event and batches join."""
 
+import itertools
 import threading
 
 import pytest
@@ -22,7 +23,7 @@ def numbers(batches):
 
 
 def contiguous(batches):
-    return all(a.last == b.prev for a, b in zip(batches, batches[1:], strict=False))
+    return all(a.last == b.prev for a, b in itertools.pairwise(batches))
 
 
 def test_it_places_and_publishes_in_one_run(append, start, batches):
@@ -72,7 +73,9 @@ def test_even_when_nothing_else_is_placed(append, start, batches):
     assert numbers(batches()) == [start + 1, start + 2, start + 3]
 
 
-def test_after_a_flush_it_begins_at_its_own_batch_and_the_gap_can_be_seen(append, start, batches, valkey_client):
+def test_after_a_flush_it_begins_at_its_own_batch_and_the_gap_can_be_seen(
+    append, start, batches, valkey_client
+):
     append(1)
     sequencer.run()
     batches()

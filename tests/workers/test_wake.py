@@ -46,7 +46,9 @@ def test_tasks_of_different_names_do_not_hide_each_other(waker, valkey_client, s
 
 
 @pytest.mark.parametrize("way", ["refused", "hung"])
-def test_a_redis_that_is_away_delays_a_wake_by_a_tenth_of_a_second_once(way, settings, valkey_client, hung_port):
+def test_a_redis_that_is_away_delays_a_wake_by_a_tenth_of_a_second_once(
+    way, settings, valkey_client, hung_port
+):
     port = 1 if way == "refused" else hung_port
     settings.REDIS_URL = settings.CELERY_BROKER_URL = f"redis://127.0.0.1:{port}/0"
     waker = Waker()
