@@ -1,53 +1,17 @@
-"""Fixtures of these tests: people, items, API clients, and transactions held open for races."""
+"""Fixtures of these tests: items, API clients, and transactions held open for races."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.test.utils import setup_databases, teardown_databases
 
 from events import comments, items
 from tests.events.support import Api
-
-TABLES = (
-    "events_event, events_channelposition, events_comment, events_itemmember, events_item,"
-    " events_idempotencykey, django_session, django_admin_log, auth_user_groups, auth_user_user_permissions,"
-    " auth_group_permissions, auth_group, auth_user"
-)
-
-
-@pytest.fixture(scope="session")
-def created_database(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
-    with django_db_blocker.unblock():
-        made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
-        yield
-        teardown_databases(made, verbosity=0)
-
-
-@pytest.fixture
-def database(created_database: None, django_db_blocker: Any) -> Iterator[None]:
-    """Give a test the real database, with transactions that commit, and empty it afterwards."""
-    with django_db_blocker.unblock():
-        try:
-            yield
-        finally:
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute("SET LOCAL tickertape.retention = 'on'")
-                cursor.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
-                cursor.execute("UPDATE events_logstate SET head = 0, oldest = 1")
-            connection.close()
-
-
-@pytest.fixture
-def users(database: None) -> SimpleNamespace:
-    create = get_user_model().objects.create_user
-    people = {name: create(name, password=f"demo-{name}") for name in ("alice", "bob", "carol")}
-    return SimpleNamespace(**people, admin=create("admin", password="demo-admin", is_staff=True))
 
 
 @pytest.fixture
@@ -100,7 +64,6 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 @pytest.fixture
 def held(background: Callable[..., Future[Any]]) -> Any:
     """Do some work in another thread's transaction, and commit that only at the block's end."""
-    from threading import Event
 
     @contextmanager
     def hold(work: Callable[[], Any]) -> Iterator[None]:
