@@ -53,6 +53,14 @@ def types() -> Mapping[str, type[EventType]]:
     return _types
 
 
+def decode(name: str, version: int, data: str) -> EventType:
+    """Return a stored event as its type; raise KeyError where the type is not declared.
+
+    The data is what was validated at append, so it is not validated strictly again.
+    """
+    return _types[name].model_validate_json(data)
+
+
 def encode(payload: Mapping[str, Any]) -> str:
     """Return the payload as one line of JSON.
 

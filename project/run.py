@@ -111,7 +111,7 @@ class Run:
         postgres, valkey = Postgres(self.folder / "postgres"), Valkey(self.folder / "valkey")
         self.engines = [postgres, valkey]
         for engine in self.engines:
-            supervisor.add(Child(engine.name, engine.launched, gentle=engine.gentle))
+            supervisor.add(Child(engine.name, engine.launched, gentle=engine.gentle, quiet=True))
         self.environment |= {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
         for engine in self.engines:
             supervisor.until(engine.answers)
@@ -130,7 +130,8 @@ class Run:
             raise Refused(f"the database could not be prepared: {said[-1] if said else 'see the logs'}")
 
     def _commands(self) -> dict[str, list[str]]:
-        celery = ["-m", "celery", "-A", "project.celery"]
+        # Without the banner; and root, who may run this in a container, need not be told who he is.
+        celery = ["-W", "ignore:You're running the worker", "-m", "celery", "-q", "-A", "project.celery"]
         beat = self.folder / "beat"
         beat.mkdir(exist_ok=True)
         return {

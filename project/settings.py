@@ -152,6 +152,7 @@ REDIS_URL = text("REDIS_URL") or (
 REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share one server
 
 CELERY_BROKER_URL = text("CELERY_BROKER_URL", REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = REDIS_PREFIX  # so that two logs can share one broker
 CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the log
 CELERY_TASK_ACKS_LATE = True  # at least once; effects are unique by key
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

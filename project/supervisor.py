@@ -68,6 +68,7 @@ class Child:
     name: str
     launch: Callable[[int], subprocess.Popen[bytes]]  # given where to write
     gentle: signal.Signals = signal.SIGTERM
+    quiet: bool = False  # what it says goes to its file only
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -140,7 +141,7 @@ class Supervisor:
             self._revive()
 
     def _launch(self, child: Child) -> None:
-        writing = self._pipe(child.name)
+        writing = self._pipe(child.name, (lambda _line: None) if child.quiet else None)
         child.started, child.retry_at = time.monotonic(), None
         try:
             child.process = child.launch(writing)
@@ -168,7 +169,8 @@ class Supervisor:
         wait = BACKOFF_SECONDS[min(child.failures, len(BACKOFF_SECONDS) - 1)]
         child.failures += 1
         child.retry_at = now + wait
-        self.console.say(f"{child.name} {_fate(child.process)}; starting it again in {wait:g} s")
+        log = f" (see logs/{child.name}.log)" if child.quiet else ""
+        self.console.say(f"{child.name} {_fate(child.process)}{log}; starting it again in {wait:g} s")
 
     def _record(self) -> None:
         pids = {child.name: child.process.pid for child in self.children.values() if child.process}

@@ -1,19 +1,26 @@
 """The whole map."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
 from events.rest import JsonParser, Session, speak_problems
+from project import pages
+from streams import views as live
 
 api = NinjaAPI(title="Tickertape", version="1", auth=Session(), parser=JsonParser())
 speak_problems(api)
 api.add_router("", events.api.router)
 
 urlpatterns = [
+    path("", pages.page, name="page"),
+    path("items/<int:item_id>", pages.page, name="item"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
+    path("streams/", include("streams.urls")),
+    path("healthz", live.healthz),
+    path("readyz", live.readyz),
 ]
 
 handler400 = "events.http.bad_request"

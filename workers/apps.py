@@ -1,9 +1,21 @@
 """The workers app."""
 
+from typing import Any
+
 from django.apps import AppConfig
 
 
 class WorkersConfig(AppConfig):
-    """Wire the workers app into Django."""
+    """Listen for what the log says it appended."""
 
     name = "workers"
+
+    def ready(self) -> None:
+        """Connect the one upward arrow: a hint."""
+        from events.log import appended
+        from workers import wake
+
+        def hint(**kwargs: Any) -> None:
+            wake.waker().wake(wake.PLACE)
+
+        appended.connect(hint, weak=False, dispatch_uid="workers.wake")

@@ -1,0 +1,58 @@
+"""The page a person opens: one document for `/` and each item's address; its modules do the rest.
+
+Promised: nothing is loaded from elsewhere, no script or style is written into the document,
+and nothing a user typed is ever parsed as HTML; the policy has the browser enforce all three.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from project.management.commands import demo
+
+# `frame-ancestors` says what X-Frame-Options says, to browsers that prefer it. Trusted Types
+# without any policy turn innerHTML and its kin into errors (W3C Trusted Types, 4.2).
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+)
+
+# Told to the browser at once, so that it need not find each module's imports one after the other.
+MODULES = sorted(f"project/{file.name}" for file in (Path(__file__).parent / "static/project").glob("*.js"))
+
+
+@require_safe
+@never_cache  # it says who is logged in
+@ensure_csrf_cookie
+def page(request: HttpRequest, item_id: int | None = None) -> HttpResponse:
+    """Answer with the page; which item is open, its script reads from the address."""
+    response = render(request, "project/page.html", {"boot": _boot(request), "modules": MODULES})
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+def _boot(request: HttpRequest) -> dict[str, Any]:
+    """Return what the script needs before its first request."""
+    user = request.user
+    return {
+        "user": {"id": str(user.pk), "username": user.get_username()} if user.is_authenticated else None,
+        "demo_users": [{"username": name, "password": f"demo-{name}"} for name in demo.USERS]
+        if settings.MODE == "demo"
+        else [],
+    }

@@ -1,0 +1,91 @@
+"""The clock: what makes the workers' promises hold without broker and beat.
+
+Each Celery worker ticks by itself, in threads of its main process that begin before it has
+reached its broker: one places and publishes, one reacts. Tasks only make it sooner.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery import bootsteps
+from django.conf import settings
+from django.db import connection
+
+logger = logging.getLogger(__name__)
+
+
+class Ticker(threading.Thread):
+    """Calls a function again and again, whatever it raises."""
+
+    def __init__(self, name: str, work: Callable[[], object], *, seconds: float) -> None:
+        super().__init__(name=f"tickertape-{name}", daemon=True)
+        self._work = work
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._failing = False
+
+    def run(self) -> None:
+        """Tick until told to stop."""
+        while not self._stopping.is_set():
+            self._tick()
+            self._stopping.wait(self._seconds * random.uniform(0.9, 1.1))  # noqa: S311
+        connection.close()
+
+    def _tick(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            if not self._failing:
+                logger.warning(
+                    "The clock's work failed; it goes on trying.",
+                    extra={"clock": self.name, "error": type(error).__name__, "detail": str(error)[:200]},
+                )
+            self._failing = True
+            connection.close()  # it may be the broken one: the next tick opens another
+        else:
+            if self._failing:
+                logger.info("The clock's work goes on.", extra={"clock": self.name})
+            self._failing = False
+
+    def stop(self) -> None:
+        """Stop after the tick that is under way."""
+        self._stopping.set()
+
+
+class Clock(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the tickers with the worker: after the pool has forked, before the broker is asked for."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._tickers: list[Ticker] = []
+
+    def start(self, parent: Any) -> None:
+        """Begin to tick."""
+        from workers import reactions, sequencer  # not before the apps are ready
+
+        seconds = settings.WORKERS_CLOCK_SECONDS
+        self._tickers = [
+            Ticker("sequencer", sequencer.run, seconds=seconds),
+            Ticker("reactions", reactions.run, seconds=seconds),
+        ]
+        for ticker in self._tickers:
+            ticker.start()
+
+    def stop(self, parent: Any) -> None:
+        """Stop ticking: an ending worker finishes what it began."""
+        for ticker in self._tickers:
+            ticker.stop()
+        for ticker in self._tickers:
+            ticker.join(timeout=2)
+
+    terminate = stop
+
+
+def install(app: Any) -> None:
+    """Make the clock part of every worker of a Celery app."""
+    app.steps["worker"].add(Clock)

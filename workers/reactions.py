@@ -1,0 +1,221 @@
+"""Reactions: what follows from an event, once, in order, and without holding up the rest.
+
+A reaction is a function that takes an event and appends others. It runs in the transaction
+that moves the checkpoint past its cause, so its effect and the record of it are one. What it
+appends is unique by (cause, kind, target), so even a run that was thought lost adds nothing.
+One that fails waits with its subject's later events, is tried again with backoff, and after
+the last try is parked, where an admin retries or drops it; its subject goes on.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from events import log, registry
+from events.channels import Channel
+from events.registry import EventType
+from workers.models import Checkpoint, Delivery
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "reactions"
+BATCH = 200  # events of one transaction: what a failure in the middle does again
+FROZEN_SECONDS = 15  # a reactor that stops in its transaction gives its turn up after so long
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 300.0
+
+E = TypeVar("E", bound=EventType)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event that is reacted to."""
+
+    entry: log.Entry
+    event: EventType
+
+    def append(
+        self, event: EventType, *, target: str, channels: Sequence[Channel], actor_id: int | None = None
+    ) -> log.EventId:
+        """Append what follows, once for each (cause, kind, target)."""
+        return log.append(
+            event,
+            channels=channels,
+            actor_id=actor_id,
+            caused_by=self.entry.id,
+            unique_key=f"{self.entry.id}:{event.name()}:{target}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A function and the events that it answers."""
+
+    name: str
+    type: type[EventType]
+    run: Callable[[Cause], None]
+
+
+_reactions: dict[str, Reaction] = {}
+
+
+def reaction(to: type[EventType]) -> Callable[[Callable[[Cause], None]], Callable[[Cause], None]]:
+    """Register a function as a reaction to a type of event; its name identifies it for good."""
+
+    def register(function: Callable[[Cause], None]) -> Callable[[Cause], None]:
+        name = f"{function.__module__}.{function.__qualname__}"
+        _reactions[name] = Reaction(name, to, function)
+        return function
+
+    return register
+
+
+def registered() -> Sequence[Reaction]:
+    """Return every reaction, in the order of registration."""
+    return tuple(_reactions.values())
+
+
+def run() -> int:
+    """React to everything that is placed and to what is due again; return how many events were read."""
+    total = 0
+    while count := _react_to_new():
+        total += count
+    while _retry_one():
+        pass
+    return total
+
+
+def _take_turn() -> None:
+    # The lock that this transaction takes must not outlive a process that is frozen in it.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [f"{FROZEN_SECONDS}s"])
+
+
+def _react_to_new() -> int:
+    """React to the next events, in one transaction; return how many were read."""
+    with transaction.atomic():
+        _take_turn()
+        Checkpoint.objects.get_or_create(name=CHECKPOINT)
+        checkpoint = Checkpoint.objects.select_for_update(skip_locked=True).filter(name=CHECKPOINT).first()
+        if checkpoint is None:
+            return 0  # another worker is at it
+        page = log.read(checkpoint.position, limit=BATCH)
+        if checkpoint.epoch != page.epoch and checkpoint.position > page.head:
+            # Another history, and a shorter one: what it holds above its head was never reacted to.
+            checkpoint.position = page.head
+        waiting = _waiting()
+        for entry in page.entries:
+            for each in registered():
+                if each.type.name() == entry.type:
+                    _react(each, entry, waiting)
+        if page.covered_to != checkpoint.position or page.epoch != checkpoint.epoch:
+            checkpoint.position = max(page.covered_to if page.entries else page.head, 0)
+            checkpoint.epoch = page.epoch
+            checkpoint.save(update_fields=["position", "epoch"])
+    return len(page.entries)
+
+
+def _waiting() -> set[tuple[str, str]]:
+    rows = Delivery.objects.filter(parked_at=None).values_list("reaction", "subject").distinct()
+    return set(rows)
+
+
+def _subject(entry: log.Entry) -> str:
+    return entry.channels[0] if entry.channels else ""
+
+
+def _react(each: Reaction, entry: log.Entry, waiting: set[tuple[str, str]]) -> None:
+    """Run a reaction, or have it wait: behind an earlier one of its subject, or for another try."""
+    place = (each.name, _subject(entry))
+    error = ""
+    if place not in waiting:
+        try:
+            _attempt(each, entry)
+        except OperationalError:
+            raise  # the database's own fault: nothing is recorded, all of it runs again
+        except Exception as failure:
+            error = _describe(each, entry, failure)
+        else:
+            return
+        waiting.add(place)
+    Delivery.objects.get_or_create(
+        reaction=each.name,
+        position=entry.position,
+        defaults={
+            "subject": place[1],
+            "tries": 1 if error else 0,
+            "due_at": _due(1) if error else timezone.now(),
+            "error": error,
+        },
+    )
+
+
+def _attempt(each: Reaction, entry: log.Entry) -> None:
+    with transaction.atomic():
+        event = registry.decode(entry.type, entry.version, entry.data)
+        each.run(Cause(entry, event))
+
+
+def _retry_one() -> bool:
+    """Run the first reaction that is due, where nothing of its subject is before it."""
+    earlier = Delivery.objects.filter(
+        reaction=OuterRef("reaction"),
+        subject=OuterRef("subject"),
+        position__lt=OuterRef("position"),
+        parked_at=None,
+    )
+    with transaction.atomic():
+        _take_turn()
+        delivery = (
+            Delivery.objects.select_for_update(skip_locked=True)
+            .filter(parked_at=None, due_at__lte=timezone.now(), reaction__in=list(_reactions))
+            .exclude(Exists(earlier))
+            .order_by("position")
+            .first()
+        )
+        if delivery is None:
+            return False
+        each = _reactions[delivery.reaction]
+        page = log.read(delivery.position - 1, limit=1)
+        if not page.entries or page.entries[0].position != delivery.position:
+            delivery.delete()  # pruned: there is nothing left to react to
+            return True
+        try:
+            _attempt(each, page.entries[0])
+        except OperationalError:
+            raise
+        except Exception as failure:
+            delivery.tries += 1
+            delivery.error = _describe(each, page.entries[0], failure)
+            delivery.due_at = _due(delivery.tries)
+            if delivery.tries >= settings.WORKERS_REACTION_TRIES:
+                delivery.parked_at = timezone.now()
+                logger.error(
+                    "A reaction gave up and is parked.",
+                    extra={"reaction": each.name, "position": delivery.position, "tries": delivery.tries},
+                )
+            delivery.save()
+        else:
+            delivery.delete()
+        return True
+
+
+def _describe(each: Reaction, entry: log.Entry, failure: Exception) -> str:
+    logger.warning(
+        "A reaction failed; it is tried again.",
+        extra={"reaction": each.name, "position": entry.position, "error": type(failure).__name__},
+    )
+    return f"{type(failure).__name__}: {failure}"[:2000]
+
+
+def _due(tries: int) -> datetime:
+    wait = min(FIRST_WAIT_SECONDS * 2 ** (tries - 1), LONGEST_WAIT_SECONDS)
+    return timezone.now() + timedelta(seconds=wait * random.uniform(0.5, 1.5))  # noqa: S311

@@ -1,0 +1,119 @@
+"""The sequencer: place what was committed, tell Redis, and say so to the reactions.
+
+`run` is idempotent and may run anywhere at any time, also many at once: placing takes turns in
+the database, publishing moves "published up to N" and the message in one atomic step of Redis,
+so whoever finds N behind goes on from there, also after one that died or froze in the middle.
+"""
+
+import logging
+import threading
+import time
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from events import log
+from streams.batch import Batch, published_key, redis_channel
+
+logger = logging.getLogger(__name__)
+
+REDIS_SECONDS = 0.5  # of connecting, and of one answer: placing must not wait long for a hint
+PAUSE_SECONDS = 1.0  # without a try after Redis failed
+KEEP_SECONDS = 7 * 24 * 3600  # of an epoch's N: it must outlive quiet times, not epochs
+
+# Publishes and moves N together, or does neither and says where N stands.
+# KEYS: N.  ARGV: the N expected ("" for none), the new N, its life, the channel, the message.
+PUBLISH = """
+local n = redis.call('GET', KEYS[1])
+if (n or '') ~= ARGV[1] then return {0, n or ''} end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+return {1, ARGV[2]}
+"""
+
+
+class Publisher:
+    """Tells Redis of placed events. Never raises for Redis' sake: hubs read the log without it."""
+
+    def __init__(self) -> None:
+        self._redis = redis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=REDIS_SECONDS,
+            socket_connect_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._script = self._redis.register_script(PUBLISH)
+        self._paused_until = 0.0
+        self._up = True
+
+    def publish(self, placed: log.Placed) -> bool:
+        """Publish everything up to the head that `placed` names, or further; return whether it is."""
+        if time.monotonic() < self._paused_until:
+            return False
+        try:
+            self._publish(placed)
+        except (RedisError, OSError) as error:
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            if self._up:
+                logger.warning(
+                    "Redis is away; events are placed, hubs read the log.",
+                    extra={"error": type(error).__name__},
+                )
+            self._up = False
+            return False
+        if not self._up:
+            logger.info("Redis is back.")
+        self._up = True
+        return True
+
+    def _publish(self, placed: log.Placed) -> None:
+        key = published_key(placed.epoch)
+        found = self._redis.get(key)
+        known = found.decode() if found else ""
+        while True:
+            # Absent after a flush: begin at our own batch. Hubs that lack more see it by `prev`.
+            position = int(known) if known.isdigit() else placed.head - placed.count
+            if position == placed.head and known:
+                return
+            if position > placed.head:
+                # Another sequencer is further, or N is of a history that was undone.
+                head = log.head()
+                if head.epoch != placed.epoch or position <= head.position:
+                    return
+                known = self._move(key, known, head.position, b"")
+                return
+            if position == placed.head:
+                known = self._move(key, known, placed.head, b"")
+                continue
+            page = log.read(
+                position, limit=settings.WORKERS_PUBLISH_BATCH, max_bytes=settings.WORKERS_PUBLISH_BYTES
+            )
+            if page.epoch != placed.epoch:
+                return  # the next run publishes the new epoch
+            known = self._move(key, known, page.covered_to, Batch.of(page).pack())
+
+    def _move(self, key: str, known: str, to: int, message: bytes) -> str:
+        moved, now = self._script(keys=[key], args=[known, to, KEEP_SECONDS, redis_channel(), message])
+        if not moved:
+            logger.debug("Another sequencer published first.", extra={"position": to})
+        return str(now.decode())
+
+
+_here = threading.local()  # a Redis connection must not be shared between threads or forks
+
+
+def run() -> int:
+    """Place and publish all there is; return how many events were placed."""
+    publisher = getattr(_here, "publisher", None)
+    if publisher is None:
+        publisher = _here.publisher = Publisher()
+    total = 0
+    while True:
+        placed = log.place()
+        total += placed.count
+        publisher.publish(placed)
+        if placed.count < settings.WORKERS_PLACE_BATCH:
+            return total

@@ -1,0 +1,20 @@
+"""The tasks' entry points: each does all the work there is, so it takes nothing and may come twice."""
+
+from celery import shared_task
+
+from workers import reactions, sequencer, wake
+
+
+@shared_task(name=wake.PLACE)
+def place() -> None:
+    """Place and publish what was committed; have it reacted to."""
+    wake.waker().clear(wake.PLACE)
+    if sequencer.run() and reactions.registered():
+        wake.waker().wake(wake.REACT)
+
+
+@shared_task(name=wake.REACT)
+def react() -> None:
+    """React to what was placed, and again to what failed and is due."""
+    wake.waker().clear(wake.REACT)
+    reactions.run()
