@@ -16,13 +16,13 @@ from tests.events.support import Api
 
 @pytest.fixture
 def item(users: SimpleNamespace) -> Any:
-    """An item of alice's that everyone reads."""
+    """Make an item of alice's that everyone reads."""
     return items.create_item(users.alice, title="Tickets")
 
 
 @pytest.fixture
 def secret(users: SimpleNamespace) -> Any:
-    """An item of alice's for members, who are bob."""
+    """Make an item of alice's for members, who are bob."""
     item = items.create_item(users.alice, title="Plans", visibility="members")
     items.add_member(users.alice, item.pk, member_id=users.bob.pk)
     return item
@@ -30,7 +30,7 @@ def secret(users: SimpleNamespace) -> Any:
 
 @pytest.fixture
 def comment(users: SimpleNamespace, item: Any) -> Any:
-    """A comment of bob's on alice's item."""
+    """Make a comment of bob's on alice's item."""
     return comments.add_comment(users.bob, item.pk, text="First!")
 
 
