@@ -143,6 +143,7 @@ def wait_gone(pids: Iterable[int], *, seconds: float, reap: Callable[[], object]
         reap()
         waiting = [pid for pid in waiting if running(pid)]
         if not waiting or time.monotonic() > deadline:
+            reap()  # one may have become a zombie since
             return not waiting
         time.sleep(0.02)
 
