@@ -129,6 +129,7 @@ class Engine:
         if not processes.wait_gone(family, seconds=seconds, reap=self._process.poll):
             processes.send((pid for pid in family if processes.running(pid)), signal.SIGKILL)
             processes.wait_gone(family, seconds=5, reap=self._process.poll)
+        processes.collect(self._process, seconds=5)
         self.recover()
 
     def recover(self) -> None:
