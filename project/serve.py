@@ -47,6 +47,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def pool_connections() -> None:
+    """Keep the requests' database connections in a pool.
+
+    Only here: workers fork, and a pool does not survive that.
+    """
+    settings.DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": settings.DATABASE_POOL_SIZE,
+        "timeout": settings.DATABASE_CONNECT_SECONDS,  # then 503
+        "reconnect_timeout": 0,
+    }
+
+
 class Entry:
     """The application as the server calls it: counts what runs, and drains."""
 
@@ -101,6 +114,7 @@ class Entry:
 def main() -> int:
     """Serve on HOST and PORT by WEB_SERVER; return the process's exit status."""
     try:
+        pool_connections()
         from project.asgi import application
 
         listener = listen(settings.HOST, settings.PORT)
