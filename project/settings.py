@@ -20,14 +20,18 @@ def text(name: str, default: str = "") -> str:
 
 
 def number(name: str, default: float) -> Any:
-    """Read a number of the default's type; raise ImproperlyConfigured for anything else."""
+    """Read a positive number of the default's type; raise ImproperlyConfigured for anything else."""
     given = text(name)
     if not given:
         return default
     try:
-        return type(default)(given)
+        value = type(default)(given)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a number, not {given!r}.") from None
+        value = None
+    if value is None or not 0 < value < float("inf"):
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ImproperlyConfigured(f"{name} must be a positive {kind}, not {given!r}.")
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:

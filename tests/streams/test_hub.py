@@ -36,6 +36,7 @@ async def test_a_batch_that_leaves_a_gap_is_not_taken(hub, world):
 @quiet
 async def test_a_batch_that_is_doubled_late_or_overlapping_brings_only_what_is_new(hub, world, subscribe):
     begin = hub.position
+    hub.ring.clear(begin)
     await world.append(1, 2, 3)
     first, whole = await world.batch(begin, begin + 2), await world.batch(begin)
     async with subscribe() as stream:
@@ -43,6 +44,7 @@ async def test_a_batch_that_is_doubled_late_or_overlapping_brings_only_what_is_n
         for batch in (first, first, whole, first, whole):
             assert hub.apply(batch)
         assert await stream.take(3) == [1, 2, 3]
+        assert len(hub.ring) == 3
         await world.append(4)
         assert hub.apply(await world.batch(hub.position))
         assert await stream.take(1) == [4]
