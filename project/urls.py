@@ -21,6 +21,7 @@ urlpatterns = [
     path("streams/", include("streams.urls")),
     path("healthz", live.healthz),
     path("readyz", live.readyz),
+    path("metrics", live.show_metrics),
 ]
 
 handler400 = "events.http.bad_request"
