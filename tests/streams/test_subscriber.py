@@ -94,6 +94,20 @@ async def test_an_event_committed_during_replay_arrives_once(hub, world, subscri
         assert await stream.take(1) == [5]
 
 
+async def test_a_replay_from_the_ring_takes_pages_too(hub, world, subscribe, settings):
+    settings.STREAMS_PAGE_BYTES = 150
+    begin = hub.cursor
+    await world.append(*range(5))
+    await tell(hub, world)
+    async with subscribe(cursor=begin) as stream:
+        assert await stream.take(1) == [0]
+        assert not stream.subscriber.live
+        await world.append(5)
+        await tell(hub, world)
+        assert await stream.take(5) == [1, 2, 3, 4, 5]
+        assert stream.subscriber._hub.log_reads == 0
+
+
 async def test_a_page_that_is_ahead_of_the_hub_brings_nothing_twice(hub, world, subscribe):
     """The log may be read before the batch of the same events arrives."""
     begin = hub.cursor
