@@ -1,4 +1,4 @@
-"""`python -m project.healthcheck`: whether the web process beside us lives, for a container's health check."""
+"""`python -m project.healthcheck`: whether the web process beside us lives, for containers."""
 
 import http.client
 import sys

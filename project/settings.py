@@ -65,7 +65,6 @@ CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 # --- Parts --------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -136,7 +135,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": 0,  # a pool keeps them; a thread of a request never does
+        "CONN_MAX_AGE": 0,  # a request's thread ends with it; the web server's pool keeps connections
+        "CONN_HEALTH_CHECKS": True,  # so that a restart of PostgreSQL costs no request
         "OPTIONS": options,
     }
 
@@ -163,6 +163,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
 
 # --- Events: the log ------------------------------------------------------------------------
 
@@ -256,5 +257,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # 4xx are answers, not faults
         "daphne": {"level": "WARNING"},
         "celery": {"level": "INFO"},
+        # Two lines for every wake would hide the rest.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
     },
 }
