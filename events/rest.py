@@ -224,7 +224,7 @@ _WORDS = {
 
 def _invalid(exception: ValidationError) -> Invalid:
     faults = tuple(
-        FieldError(_field(fault["loc"]), _WORDS.get(fault["type"], fault["msg"]))
+        FieldError(_field(fault["loc"]), _WORDS.get(str(fault["type"]), str(fault["msg"])))
         for fault in exception.errors
     )
     return Invalid(f"{faults[0].field}: {faults[0].message}" if faults else "", errors=faults)

@@ -3,9 +3,11 @@
 from celery import Celery
 
 from project.startup import settings_or_exit
+from workers import clock
 
 settings_or_exit()
 
 app = Celery("tickertape")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+clock.install(app)

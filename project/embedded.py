@@ -53,6 +53,7 @@ class Engine:
     name: ClassVar[str]
     gentle: ClassVar[signal.Signals]  # ends it in order, and is sent when we die
     port: int
+    recover_seconds = 4.0  # for an orderly end of one that an earlier run left; then by force
 
     def __init__(
         self, folder: Path, *, port: int | None = None, output: int | IO[bytes] | None = None
@@ -128,11 +129,12 @@ class Engine:
         if not processes.wait_gone(family, seconds=seconds, reap=self._process.poll):
             processes.send((pid for pid in family if processes.running(pid)), signal.SIGKILL)
             processes.wait_gone(family, seconds=5, reap=self._process.poll)
+        processes.collect(self._process, seconds=5)
         self.recover()
 
     def recover(self) -> None:
         """End the servers that an earlier run left in this folder."""
-        processes.end(processes.find(self._is_ours), number=self.gentle, seconds=8)
+        processes.end(processes.find(self._is_ours), number=self.gentle, seconds=self.recover_seconds)
 
     def answers(self) -> bool:
         """Tell whether the server is ready for clients."""
@@ -216,6 +218,20 @@ class Postgres(Engine):
     @property
     def _data(self) -> Path:
         return self.folder / "data"
+
+    def recover(self) -> None:
+        """End the servers that an earlier run left in this folder, and remove their claim on it."""
+        super().recover()
+        claim = self._data / "postmaster.pid"
+        try:
+            pid = int(claim.read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return
+        # PostgreSQL would take any process with this id for its owner: a stranger that was given
+        # it since, or a dead one that nobody collects, as in a container without an init.
+        words = processes.arguments(pid)
+        if not (processes.running(pid) and words and Path(words[0]).name == "postgres"):
+            claim.unlink()
 
     def _owned(self) -> Path:
         return self._data

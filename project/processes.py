@@ -5,6 +5,7 @@ us), and a signal when we die. What survives all the same is found through /proc
 never by a bare process id, which may long be someone else's.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -145,6 +146,12 @@ def wait_gone(pids: Iterable[int], *, seconds: float, reap: Callable[[], object]
         if not waiting or time.monotonic() > deadline:
             return not waiting
         time.sleep(0.02)
+
+
+def collect(process: subprocess.Popen[bytes], *, seconds: float) -> None:
+    """Collect a child of ours that has ended: a zombie may still wait for its last thread."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
 
 
 def end(pids: Iterable[int], *, number: signal.Signals, seconds: float) -> None:

@@ -28,9 +28,10 @@ from project.supervisor import Child, StopAsked, Supervisor, fail
 BASE_DIR = Path(__file__).resolve().parent.parent
 MARK = "TICKERTAPE_RUN"  # in every child's environment, with the data folder: whose child it is
 HANDOVER_SECONDS = 12.0  # a run that is stopping has 10
-DRAIN_SECONDS = 5.0  # of the 10 s in which all is over: web and beat,
-WORKER_SECONDS = 2.0  # then the worker,
-ENGINE_SECONDS = 1.5  # then the engines
+DRAIN_SECONDS = 6.0  # of the 10 s in which all is over: web and beat,
+WORKER_SECONDS = 1.5  # then the worker,
+ENGINE_SECONDS = 1.2  # then the engines
+ASK_SECONDS = 0.1  # between two looks whether all is ready
 PATIENCE_SECONDS = 20.0  # between two lines about what is missing
 
 
@@ -150,14 +151,17 @@ class Run:
         return Child(name, launch)
 
     def _await_ready(self, supervisor: Supervisor, host: str, port: int) -> None:
+        again = 0.0
         missing = time.monotonic() + PATIENCE_SECONDS
-        last = "no answer"
 
         def ready() -> bool:
-            nonlocal missing, last
-            status, last = _readyz(host, port)
-            if time.monotonic() > missing:
-                supervisor.console.say(f"not ready yet: /readyz says {last}")
+            nonlocal again, missing
+            if time.monotonic() < again:
+                return False
+            status, said = _readyz(host, port)
+            again = time.monotonic() + ASK_SECONDS
+            if status != 200 and time.monotonic() > missing:
+                supervisor.console.say(f"not ready yet: /readyz says {said}")
                 missing = time.monotonic() + PATIENCE_SECONDS
             return status == 200
 

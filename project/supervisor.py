@@ -233,6 +233,8 @@ class Supervisor:
         for process in ours:
             self._kill(process.pid)
         self._gone(family, ours, KILL_SECONDS)
+        for process in ours:
+            processes.collect(process, seconds=KILL_SECONDS)
 
     def _gone(self, family: set[int], ours: list[subprocess.Popen[bytes]], seconds: float) -> bool:
         def reap() -> None:

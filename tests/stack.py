@@ -227,7 +227,7 @@ class Listener:
                         got = Got(sse.id, sse.event, json.loads(sse.data), time.perf_counter())
                         self.all.append(got)
                         self._queue.put(got)
-        except BaseException as error:  # noqa: BLE001 (told by `next`)
+        except BaseException as error:
             self.error = error
         finally:
             self._queue.put(None)
@@ -275,9 +275,7 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listening(
-    client: httpx.Client, path: str, *, last_event_id: str | None = None
-) -> Iterator[Listener]:
+def listening(client: httpx.Client, path: str, *, last_event_id: str | None = None) -> Iterator[Listener]:
     """Open a stream and wait for its first frame."""
     listener = Listener(client, path, last_event_id=last_event_id)
     try:

@@ -14,8 +14,6 @@ from celery import bootsteps
 from django.conf import settings
 from django.db import connection
 
-from workers import reactions, sequencer
-
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +66,8 @@ class Clock(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, parent: Any) -> None:
         """Begin to tick."""
+        from workers import reactions, sequencer  # not before the apps are ready
+
         seconds = settings.WORKERS_CLOCK_SECONDS
         self._tickers = [
             Ticker("sequencer", sequencer.run, seconds=seconds),

@@ -5,7 +5,7 @@ from celery import shared_task
 from workers import reactions, sequencer, wake
 
 
-@shared_task(name=wake.PLACE)
+@shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
 def place() -> None:
     """Place and publish what was committed; have it reacted to."""
     wake.waker().clear(wake.PLACE)
@@ -13,7 +13,7 @@ def place() -> None:
         wake.waker().wake(wake.REACT)
 
 
-@shared_task(name=wake.REACT)
+@shared_task(name=wake.REACT)  # type: ignore[untyped-decorator]
 def react() -> None:
     """React to what was placed, and again to what failed and is due."""
     wake.waker().clear(wake.REACT)

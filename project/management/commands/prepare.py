@@ -33,9 +33,16 @@ class Command(BaseCommand):
         self.stdout.write(
             f"done: database migrated, {len(plan)} new" if plan else "done: database is up to date"
         )
+        _forget_workers()
         if settings.MODE == "demo":
             demo.fill()
             self.stdout.write("done: demo data")
+
+
+def _forget_workers() -> None:
+    """Forget when a worker was last seen, or one of the run before makes this one ready before its own."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_logstate SET ticked_at = NULL")
 
 
 def _wait() -> None:
