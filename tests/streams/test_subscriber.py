@@ -364,8 +364,17 @@ async def test_what_was_placed_after_a_revocation_is_not_replayed(hub, world, su
         await world.revoke(user_id="7")
         await world.append(2)
         assert await stream.take(1) == [1]
-        assert (await stream.control()).data == {"reason": "revoked"}
+        assert (await stream.frame()).data == {"reason": "revoked"}
         assert await stream.over()
+
+
+async def test_what_a_revoked_reader_did_not_take_yet_is_dropped(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.append(1)
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+        assert (await stream.frame()).data == {"reason": "revoked"}
 
 
 async def test_a_revocation_between_the_check_and_the_joining_is_not_missed(hub, world, subscribe):
@@ -386,6 +395,10 @@ async def test_a_revocation_before_the_check_does_not_end_a_replay(hub, world, s
     await tell(hub, world)
     async with subscribe(cursor=begin) as stream:
         assert await stream.take(2) == [1, 2]
+    hub.ring.clear(hub.position)  # and the same from the log
+    async with subscribe(cursor=begin) as stream:
+        assert await stream.take(2) == [1, 2]
+        assert (await stream.frame()).event == "stream.live"
 
 
 async def test_a_permission_that_went_past_the_verbs_is_found_by_the_recheck(hub, subscribe, permitted):
