@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.dispatch import Signal
 
-from events.channels import Channel, check_names
+from events.channels import LOG, Channel, check_names
 from events.cursor import Cursor
 from events.errors import FieldError, PayloadInvalid, PayloadTooLarge
 from events.registry import EventType, encode
@@ -25,6 +25,12 @@ T = TypeVar("T")
 
 # Sent after a commit that appended: a hint that placing has work. The only arrow upwards.
 appended = Signal()
+
+
+class LogPruned(EventType):
+    """The oldest events were removed; `oldest` is the first position that is kept."""
+
+    oldest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +251,19 @@ def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cu
 def prune(upto: int, *, batch: int = 1_000) -> int:
     """Remove the events at or below a position, in bounded batches; return how many.
 
-    Cursors before what is left are answered with `stream.reset`.
+    Each batch leaves a `LogPruned`, by which hubs forget with the log. Cursors before what is
+    left are answered with `stream.reset`.
     """
     removed = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT removed, done FROM tickertape_prune(%s, %s)", [upto, batch])
-            count, done = cursor.fetchone()
+    done = False
+    while not done:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT removed, oldest, done FROM tickertape_prune(%s, %s)", [upto, batch])
+            count, oldest, done = cursor.fetchone()
+            if count:
+                append(LogPruned(oldest=oldest), channels=[LOG])
         removed += count
-        if done:
-            return removed
+    return removed
 
 
 def new_epoch() -> str:

@@ -5,6 +5,7 @@ is stored is byte for byte what every client gets.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from events.errors import FieldError, PayloadInvalid
 
 MAX_SAFE_INTEGER = 2**53 - 1  # past it, JavaScript's numbers are no longer exact (ECMA-262 21.1.2.6)
 MAX_DEPTH = 64  # deeper nesting overflows the recursive parsers that some clients have
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 # JSON leaves these raw, yet clients that split with `str.splitlines` take them for line ends.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -75,33 +77,44 @@ def encode(payload: Mapping[str, Any]) -> str:
 
 
 def _faults(value: Any, path: str, depth: int) -> Iterator[FieldError]:
+    """Yield what is wrong with a value and all it holds, each by its path."""
+    if isinstance(value, Mapping | list | tuple):
+        if depth >= MAX_DEPTH:
+            yield FieldError(path, f"is nested deeper than {MAX_DEPTH}")
+            return
+        for at, inner in _inside(value, path):
+            yield from _faults(inner, at, depth + 1)
+        if isinstance(value, Mapping):
+            for key in value:
+                message = _fault(key) if isinstance(key, str) else "has a key that is not a string"
+                if message:
+                    yield FieldError(path, message)
+    elif message := _fault(value):
+        yield FieldError(path, message)
+
+
+def _inside(value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, str):
+                yield (f"{path}.{key}" if path else key), inner
+    else:
+        for index, inner in enumerate(value):
+            yield f"{path}[{index}]", inner
+
+
+def _fault(value: Any) -> str | None:
+    """Return what is wrong with a single value, or None."""
     match value:
         case None | bool():
-            return
+            return None
+        case str() if "\x00" in value:
+            return "must not contain NUL"
         case str():
-            if "\x00" in value:
-                yield FieldError(path, "must not contain NUL")
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                yield FieldError(path, "must not contain a lone surrogate")
+            return "must not contain a lone surrogate" if _SURROGATE.search(value) else None
         case int():
-            if abs(value) > MAX_SAFE_INTEGER:
-                yield FieldError(path, "is past 2^53 - 1: send it as a string")
+            return "is past 2^53 - 1: send it as a string" if abs(value) > MAX_SAFE_INTEGER else None
         case float():
-            if value != value or value in (float("inf"), float("-inf")):
-                yield FieldError(path, "must be a finite number")
-        case _ if depth >= MAX_DEPTH:
-            yield FieldError(path, f"is nested deeper than {MAX_DEPTH}")
-        case Mapping():
-            for key, inner in value.items():
-                if not isinstance(key, str):
-                    yield FieldError(path, "has a key that is not a string")
-                    continue
-                yield from _faults(key, f"{path}.{key}" if path else key, depth)
-                yield from _faults(inner, f"{path}.{key}" if path else key, depth + 1)
-        case list() | tuple():
-            for index, inner in enumerate(value):
-                yield from _faults(inner, f"{path}[{index}]", depth + 1)
+            return None if math.isfinite(value) else "must be a finite number"
         case _:
-            yield FieldError(path, f"is a {type(value).__name__}, which JSON has no form for")
+            return f"is a {type(value).__name__}, which JSON has no form for"

@@ -20,14 +20,18 @@ def text(name: str, default: str = "") -> str:
 
 
 def number(name: str, default: float) -> Any:
-    """Read a number of the default's type; raise ImproperlyConfigured for anything else."""
+    """Read a positive number of the default's type; raise ImproperlyConfigured for anything else."""
     given = text(name)
     if not given:
         return default
     try:
-        return type(default)(given)
+        value = type(default)(given)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a number, not {given!r}.") from None
+        value = None
+    if value is None or not 0 < value < float("inf"):
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ImproperlyConfigured(f"{name} must be a positive {kind}, not {given!r}.")
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:
@@ -65,7 +69,6 @@ CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 # --- Parts --------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -82,7 +85,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "events.http.problems",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "project.assets.Assets",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -136,7 +139,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": 0,  # a pool keeps them; a thread of a request never does
+        "CONN_MAX_AGE": 0,  # a request's thread ends with it; the web server's pool keeps connections
+        "CONN_HEALTH_CHECKS": True,  # so that a restart of PostgreSQL costs no request
         "OPTIONS": options,
     }
 
@@ -163,6 +167,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
 
 # --- Events: the log ------------------------------------------------------------------------
 
@@ -256,5 +261,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # 4xx are answers, not faults
         "daphne": {"level": "WARNING"},
         "celery": {"level": "INFO"},
+        # Two lines for every wake would hide the rest.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
     },
 }

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -349,7 +349,7 @@ class Hub:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, 1.0)
 
-    async def _messages(self) -> AsyncIterator[bytes | None]:
+    async def _messages(self) -> AsyncGenerator[bytes | None]:
         """Yield None once subscribed, then each message; raise where Redis stops answering."""
         client = redis.asyncio.Redis.from_url(
             settings.REDIS_URL,
@@ -377,7 +377,7 @@ class Hub:
                     asked = now
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await subscription.aclose()
+                await subscription.aclose()  # type: ignore[no-untyped-call]
                 await client.aclose()
 
     async def _hear(self, message: bytes | None) -> None:

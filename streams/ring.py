@@ -78,12 +78,13 @@ class Ring:
 
     def page(self, channels: Iterable[str], position: int, *, max_bytes: int) -> tuple[list[bytes], int]:
         """Return frames above a position and the position up to which they are all there are."""
-        frames = []
+        frames: list[bytes] = []
         size = 0
+        covered_to = position
         for event in self.after(channels, position):
-            if frames and size + len(event.frame) > max_bytes:
-                return frames, last
-            frames.append(event.frame)
             size += len(event.frame)
-            last = event.position
+            if frames and size > max_bytes:
+                return frames, covered_to
+            frames.append(event.frame)
+            covered_to = event.position
         return frames, max(self.end, position)

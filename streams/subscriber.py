@@ -54,6 +54,7 @@ class Subscriber:
         "_ended",
         "_hub",
         "_limit",
+        "_replaying",
         "_reset",
         "_waiter",
         "channels",
@@ -77,6 +78,7 @@ class Subscriber:
         self._limit = settings.STREAMS_BUFFER_BYTES
         self._ended: tuple[str, float] | None = None
         self._reset: str | None = None
+        self._replaying = False  # what was missed at the opening: `stream.live` follows it
         self._waiter: asyncio.Future[None] | None = None
         age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
         self._deadline = time.monotonic() + age
@@ -112,7 +114,7 @@ class Subscriber:
         self._wake()
 
     def end(self, reason: str, *, retry_seconds: float | None = None) -> None:
-        """Close the stream. Nothing pushed after this reaches the reader; revoked: nothing buffered either."""
+        """Close the stream: nothing pushed after this is read; when revoked, nothing buffered either."""
         if self._ended is None:
             self._ended = (reason, settings.STREAMS_RETRY_SECONDS if retry_seconds is None else retry_seconds)
             self.live = False
@@ -148,31 +150,35 @@ class Subscriber:
         try:
             if self._ended is None:
                 yield await self._open(last_event_id)
-            replaying = not self.live
-            while True:
-                if self._ended is not None and not self._buffer:
-                    yield sse.ending(*self._ended)
-                    return
-                if self._buffer:
-                    chunk = sse.join(self._buffer)
-                    self._drop()
+                self._replaying = not self.live
+            while self._ended is None or self._buffer:
+                if chunk := await self._turn():
                     yield chunk
-                elif self._reset is not None:
-                    yield self._restart()
-                    replaying = False
-                elif time.monotonic() >= self._deadline:
-                    self.end("revoked" if self._expired() else "max_age")
-                elif not self.live:
-                    chunk = await self._catch_up()
-                    if replaying and self.live:
-                        replaying = False
-                        chunk += sse.control("live", {}, self._cursor())
-                    if chunk:
-                        yield chunk
-                elif not await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS) and self.live and not self._buffer:
-                    yield sse.heartbeat(self._cursor())
+            yield sse.ending(*self._ended)
         finally:
             self._hub.leave(self)
+
+    async def _turn(self) -> bytes:
+        """Return what comes next, or nothing where there is something else to do first."""
+        if self._buffer:
+            chunk = sse.join(self._buffer)
+            self._drop()
+            return chunk
+        if self._reset is not None:
+            return self._restart()
+        if time.monotonic() >= self._deadline:
+            self.end("revoked" if self._expired() else "max_age")
+            return b""
+        if not self.live:
+            chunk = await self._catch_up()
+            if self._replaying and self.live:
+                self._replaying = False
+                chunk += sse.control("live", {}, self._cursor())
+            return chunk
+        pushed = await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
+        # A push in the moment in which the wait ended: the cursor must not pass what lies here.
+        quiet = not pushed and self.live and not self._buffer
+        return sse.heartbeat(self._cursor()) if quiet else b""
 
     async def _open(self, last_event_id: str | None) -> bytes:
         """Decide where to begin, and say so."""
@@ -221,6 +227,7 @@ class Subscriber:
         hub = self._hub
         reason = reason or self._reset or "epoch"
         self._reset = None
+        self._replaying = False
         self.position = hub.position
         self.live = True
         cursor = self._cursor()

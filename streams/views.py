@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels
 from events.http import problem
-from streams import switchboard
+from streams import metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -129,6 +129,13 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     ready = database and hub.running.is_set() and hub.worker_seen and not hub.draining
     status = "unready" if not ready else "ok" if all(parts.values()) else "degraded"
     return _state(200 if ready else 503, {"status": status, **parts, "draining": hub.draining})
+
+
+@require_GET
+async def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Show this process's numbers to Prometheus; keep the address from the public by the proxy."""
+    hub = await switchboard.hub()
+    return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
 
 
 def _state(status: int, body: dict[str, object]) -> HttpResponse:

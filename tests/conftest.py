@@ -52,7 +52,9 @@ def database(django_db_setup, django_db_blocker) -> Iterator[None]:
 @pytest.fixture
 def users(database) -> SimpleNamespace:
     """Alice, bob and carol, and the admin, each with the password `demo-<name>`."""
-    made = {name: User.objects.create_user(name, password=f"demo-{name}") for name in ("alice", "bob", "carol")}
+    made = {
+        name: User.objects.create_user(name, password=f"demo-{name}") for name in ("alice", "bob", "carol")
+    }
     made["admin"] = User.objects.create_superuser("admin", password="demo-admin")
     return SimpleNamespace(**made)
 

@@ -96,7 +96,9 @@ def run() -> int:
 def _take_turn() -> None:
     # The lock that this transaction takes must not outlive a process that is frozen in it.
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [f"{FROZEN_SECONDS}s"])
+        cursor.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [f"{FROZEN_SECONDS}s"]
+        )
 
 
 def _react_to_new() -> int:

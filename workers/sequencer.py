@@ -72,7 +72,7 @@ class Publisher:
     def _publish(self, placed: log.Placed) -> None:
         key = published_key(placed.epoch)
         found = self._redis.get(key)
-        known = found.decode() if found else ""
+        known = bytes(found).decode() if isinstance(found, bytes) else ""
         while True:
             # Absent after a flush: begin at our own batch. Hubs that lack more see it by `prev`.
             position = int(known) if known.isdigit() else placed.head - placed.count

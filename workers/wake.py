@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from celery import current_app
 from django.conf import settings
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -36,8 +36,9 @@ class Waker:
         seconds = settings.WORKERS_WAKE_SECONDS
         limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         self._redis = redis.Redis.from_url(settings.REDIS_URL, retry=Retry(NoBackoff(), 0), **limits)
-        self._broker = Connection(
-            settings.CELERY_BROKER_URL, transport_options={**limits, "retry_on_timeout": False, "max_retries": 0}
+        self._broker: Any = Connection(  # type: ignore[no-untyped-call]
+            settings.CELERY_BROKER_URL,
+            transport_options={**limits, "retry_on_timeout": False, "max_retries": 0},
         )
         self._lock = threading.Lock()
         self._closed_until = 0.0

@@ -6,54 +6,73 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ChannelPosition',
+            name="ChannelPosition",
             fields=[
-                ('pk', models.CompositePrimaryKey('channel', 'position', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('channel', models.TextField()),
-                ('position', models.BigIntegerField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "channel", "position", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("channel", models.TextField()),
+                ("position", models.BigIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('position', models.BigIntegerField(editable=False, null=True, unique=True)),
-                ('type', models.TextField()),
-                ('version', models.SmallIntegerField(default=1)),
-                ('data', models.TextField()),
-                ('channels', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None)),
-                ('actor_id', models.BigIntegerField(null=True)),
-                ('caused_by', models.BigIntegerField(null=True)),
-                ('unique_key', models.TextField(null=True, unique=True)),
-                ('parked', models.TextField(null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("position", models.BigIntegerField(editable=False, null=True, unique=True)),
+                ("type", models.TextField()),
+                ("version", models.SmallIntegerField(default=1)),
+                ("data", models.TextField()),
+                (
+                    "channels",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None),
+                ),
+                ("actor_id", models.BigIntegerField(null=True)),
+                ("caused_by", models.BigIntegerField(null=True)),
+                ("unique_key", models.TextField(null=True, unique=True)),
+                ("parked", models.TextField(null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('position__isnull', True)), fields=['id'], name='events_unplaced')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('type__regex', '^[A-Z][A-Za-z0-9]{0,63}$')), name='events_type_is_a_name'), models.CheckConstraint(condition=models.Q(('data__regex', '[\\r\\n]'), _negated=True), name='events_data_is_one_line')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("position__isnull", True)), fields=["id"], name="events_unplaced"
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("type__regex", "^[A-Z][A-Za-z0-9]{0,63}$")),
+                        name="events_type_is_a_name",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("data__regex", "[\\r\\n]"), _negated=True),
+                        name="events_data_is_one_line",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='LogState',
+            name="LogState",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('head', models.BigIntegerField(default=0)),
-                ('oldest', models.BigIntegerField(default=1)),
-                ('epoch', models.TextField()),
-                ('system_identifier', models.BigIntegerField()),
-                ('timeline', models.TextField()),
-                ('ticked_at', models.DateTimeField(null=True)),
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("head", models.BigIntegerField(default=0)),
+                ("oldest", models.BigIntegerField(default=1)),
+                ("epoch", models.TextField()),
+                ("system_identifier", models.BigIntegerField()),
+                ("timeline", models.TextField()),
+                ("ticked_at", models.DateTimeField(null=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='events_one_log')],
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="events_one_log")],
             },
         ),
     ]

@@ -122,7 +122,9 @@ END
 $$;
 
 -- Remove a batch of the oldest events. The only way out of the log but erasure.
-CREATE FUNCTION tickertape_prune(upto bigint, batch integer, OUT removed bigint, OUT done boolean)
+CREATE FUNCTION tickertape_prune(
+    upto bigint, batch integer, OUT removed bigint, OUT oldest bigint, OUT done boolean
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     l events_logstate;
@@ -131,12 +133,11 @@ BEGIN
     PERFORM set_config('tickertape.retention', 'on', true);
     SELECT * INTO STRICT l FROM events_logstate WHERE id = 1 FOR UPDATE;
     below := least(upto, l.head, l.oldest + batch - 1) + 1;
-    DELETE FROM events_channelposition WHERE position >= l.oldest AND position < below;
-    DELETE FROM events_event WHERE position >= l.oldest AND position < below;
+    DELETE FROM events_channelposition p WHERE p.position >= l.oldest AND p.position < below;
+    DELETE FROM events_event e WHERE e.position >= l.oldest AND e.position < below;
     GET DIAGNOSTICS removed = ROW_COUNT;
-    IF below > l.oldest THEN
-        UPDATE events_logstate SET oldest = below WHERE id = 1;
-    END IF;
+    oldest := greatest(below, l.oldest);
+    UPDATE events_logstate SET oldest = tickertape_prune.oldest WHERE id = 1 AND below > l.oldest;
     done := below > least(upto, l.head);
     PERFORM set_config('tickertape.retention', '', true);
 END

@@ -4,37 +4,48 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('name', models.TextField(primary_key=True, serialize=False)),
-                ('position', models.BigIntegerField(default=0)),
-                ('epoch', models.TextField(default='')),
+                ("name", models.TextField(primary_key=True, serialize=False)),
+                ("position", models.BigIntegerField(default=0)),
+                ("epoch", models.TextField(default="")),
             ],
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reaction', models.TextField()),
-                ('position', models.BigIntegerField()),
-                ('subject', models.TextField()),
-                ('tries', models.IntegerField(default=0)),
-                ('due_at', models.DateTimeField()),
-                ('parked_at', models.DateTimeField(blank=True, null=True)),
-                ('error', models.TextField(blank=True, default='')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("reaction", models.TextField()),
+                ("position", models.BigIntegerField()),
+                ("subject", models.TextField()),
+                ("tries", models.IntegerField(default=0)),
+                ("due_at", models.DateTimeField()),
+                ("parked_at", models.DateTimeField(blank=True, null=True)),
+                ("error", models.TextField(blank=True, default="")),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
-                'indexes': [models.Index(condition=models.Q(('parked_at__isnull', True)), fields=['reaction', 'subject', 'position'], name='workers_waiting')],
-                'constraints': [models.UniqueConstraint(fields=('reaction', 'position'), name='workers_once_each')],
+                "verbose_name_plural": "deliveries",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("parked_at__isnull", True)),
+                        fields=["reaction", "subject", "position"],
+                        name="workers_waiting",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("reaction", "position"), name="workers_once_each")
+                ],
             },
         ),
     ]

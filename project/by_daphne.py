@@ -1,0 +1,111 @@
+"""Serve by Daphne, with the flow control that its `send` lacks and a shutdown of ours."""
+
+import asyncio
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from daphne.server import Server as DaphneServer
+from twisted.internet import reactor
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from project.link import unacknowledged, with_link
+
+if TYPE_CHECKING:
+    from project.serve import Entry
+
+CLOSE_SECONDS = 5  # an application may take after its client left
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Opens and closes with the transport's buffer; also the connection's link."""
+
+    __slots__ = ("_open", "_protocol")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802 (Twisted's name)
+        """Hold writers back: the transport's buffer is full."""
+        self._open.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Let writers go on."""
+        self._open.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Let writers go on: there is nobody to write to any more."""
+        self._open.set()
+
+    async def passable(self) -> None:
+        """Wait until the transport takes more."""
+        await self._open.wait()
+
+    def outstanding(self) -> int:
+        """Return the bytes written that the peer has not acknowledged."""
+        transport = self._transport()
+        if transport is None:
+            return 0
+        waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return int(waiting) + unacknowledged(transport.fileno())
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        transport = self._transport()
+        if transport is not None:
+            transport.abortConnection()
+
+    def _transport(self) -> Any:
+        channel = self._protocol.channel
+        return None if channel is None else channel.transport
+
+
+class Server(DaphneServer):  # type: ignore[misc]
+    """Daphne whose `send` waits for a transport that is full."""
+
+    def create_application(self, protocol: Any, scope: Any) -> Any:
+        """Give the application the connection's link."""
+        if scope["type"] == "http":
+            protocol.gate = Gate(protocol)
+            scope = with_link(scope, protocol.gate)
+        return super().create_application(protocol, scope)
+
+    async def handle_reply(self, protocol: Any, message: Any) -> None:
+        """Write as Daphne does; then wait until the transport takes more."""
+        gate: Gate | None = getattr(protocol, "gate", None)
+        streaming = message["type"] == "http.response.body" and gate is not None
+        more = message.get("more_body", False)
+        if streaming and more and protocol.producer is None and protocol.channel is not None:
+            protocol.registerProducer(gate, True)
+        elif streaming and not more and protocol.producer is not None:
+            protocol.unregisterProducer()
+        await super().handle_reply(protocol, message)
+        if streaming and more and gate is not None:
+            await gate.passable()
+
+    def kill_all_applications(self) -> None:
+        """Cancel what still runs; Daphne's own trips over connections whose application has ended."""
+        for details in self.connections.values():
+            running = details.get("application_instance")
+            if running is not None and not running.done():
+                running.cancel()
+
+
+def run(entry: "Entry", listener: socket.socket) -> None:
+    """Serve by Daphne until a signal has drained it."""
+    server = Server(
+        entry,
+        endpoints=[f"fd:fileno={listener.fileno()}"],
+        signal_handlers=False,
+        server_name="",
+        application_close_timeout=CLOSE_SECONDS,
+    )
+    loop = reactor._asyncioEventloop
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, entry.leave, server.stop)
+    reactor.callWhenRunning(lambda: asyncio.ensure_future(entry.begin()))
+    server.run()

@@ -1,0 +1,68 @@
+"""Serve by uvicorn: its flow control is good, its shutdown is ours."""
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from project.link import unacknowledged, with_link
+
+if TYPE_CHECKING:
+    from project.serve import Entry
+
+
+class AsyncioLink:
+    """A connection of an asyncio transport."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def outstanding(self) -> int:
+        """Return the bytes written that the peer has not acknowledged."""
+        connection = self._transport.get_extra_info("socket")
+        return int(self._transport.get_write_buffer_size()) + unacknowledged(connection.fileno())
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+
+def run(entry: "Entry", listener: socket.socket) -> None:
+    """Serve by uvicorn until a signal has drained it."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if scope["type"] == "http" and transport is not None:
+            scope = with_link(scope, AsyncioLink(transport))
+        await entry(scope, receive, send)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            await entry.begin()
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(entry.leave, self._stop)
+
+        def _stop(self) -> None:
+            self.should_exit = True
+
+    config = uvicorn.Config(
+        application,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,  # a query may hold a token
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,  # longer than the proxy in front keeps its side
+        timeout_graceful_shutdown=1,  # the drain has been
+    )
+    loop = config.get_loop_factory()()  # type: ignore[misc]
+    asyncio.set_event_loop(loop)
+    with contextlib.closing(loop):
+        loop.run_until_complete(Server(config).serve(sockets=[listener]))

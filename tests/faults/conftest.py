@@ -1,0 +1,56 @@
+"""Stacks to be hurt, and the figures that a run prints at its end."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from project.embedded import Postgres, Valkey
+from tests.stack import Stack
+
+# What production waits long for is short here, so that a test need not.
+HASTY = {"STREAMS_HEARTBEAT_SECONDS": "1", "STREAMS_RECHECK_SECONDS": "2"}
+
+_figures = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_figures] = []
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Print what was measured, passed or not: a number that nobody sees is not kept."""
+    if config.stash[_figures]:
+        terminalreporter.section("measured")
+        for line in config.stash[_figures]:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def figure(request) -> Callable[[str], None]:
+    """Have a line printed at the end of the run."""
+    return request.config.stash[_figures].append
+
+
+@pytest.fixture(scope="session")
+def rough(postgres, valkey, tmp_path_factory) -> Iterator[Stack]:
+    """A stack whose processes, log and people may be hurt, on the run's engines. Leave it running."""
+    with Stack(postgres, valkey, tmp_path_factory.mktemp("rough"), name="rough", **HASTY) as stack:
+        stack.start("daphne", "uvicorn", "worker")
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory) -> Iterator[Stack]:
+    """A stack whose engines may be hurt: they are its own. Leave them, and it, running."""
+    folder = tmp_path_factory.mktemp("alone")
+    # Durable: what was committed must be there after the server was killed.
+    postgres, valkey = Postgres(folder / "postgres"), Valkey(folder / "valkey")
+    try:
+        postgres.start()
+        valkey.start()
+        with Stack(postgres, valkey, folder, name="alone", **HASTY) as stack:
+            stack.start("daphne", "uvicorn", "worker")
+            yield stack
+    finally:
+        valkey.stop()
+        postgres.stop()

@@ -1,0 +1,72 @@
+"""What the tests do with a stack: items, comments, streams on both servers at once."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from tests.stack import Got, Listener, Stack, eventually, listening
+
+SERVERS = ("daphne", "uvicorn")
+
+
+def new_item(client: httpx.Client, **fields: str) -> str:
+    """Make an item and return its id."""
+    answer = client.post("/api/items", json={"title": "A thing", **fields})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def say(client: httpx.Client, item: str, text: str) -> str:
+    """Comment on an item and return the comment's id."""
+    answer = client.post(f"/api/items/{item}/comments", json={"text": text})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def settle(stack: Stack) -> str:
+    """Wait until all that was committed is placed; return the head's cursor."""
+    with stack.connect() as connection:
+
+        def placed() -> bool:
+            """all is placed"""
+            row = connection.execute("SELECT count(*) FROM events_event WHERE position IS NULL").fetchone()
+            return row[0] == 0
+
+        eventually(placed)
+        epoch, head = connection.execute("SELECT epoch, head FROM events_logstate").fetchone()
+        return f"{epoch}-{head}"
+
+
+@contextlib.contextmanager
+def on_both(
+    stack: Stack, clients: dict[str, httpx.Client], path: str, *, last_event_id: str | None = None
+) -> Iterator[dict[str, Listener]]:
+    """Open the same stream on both servers."""
+    with contextlib.ExitStack() as opened:
+        yield {
+            name: opened.enter_context(listening(clients[name], path, last_event_id=last_event_id))
+            for name in clients
+        }
+
+
+def both(stack: Stack, user: str) -> dict[str, httpx.Client]:
+    """Log a user in once on each server."""
+    return {name: stack.login(user, stack.url(name)) for name in SERVERS}
+
+
+def notes(got: list[Got]) -> list[Any]:
+    """Return what was noted (see `wire.append`), in the order in which it came."""
+    return [each.data.get("n") for each in got if each.event == "Noted"]
+
+
+def noted(n: object) -> Any:
+    """Return a test for the event that notes something."""
+    return lambda got: got.event == "Noted" and got.data.get("n") == n
+
+
+def retries(body: bytes) -> list[int]:
+    """Return the reconnection times that a body gives, in milliseconds."""
+    return [int(found) for found in re.findall(rb"^retry: (\d+)$", body, re.MULTILINE)]

@@ -1,0 +1,192 @@
+"""Promise 4: Redis may do what it likes: posts succeed, and every event arrives."""
+
+import signal
+import time
+
+import pytest
+import redis
+
+from tests.faults.people import both, new_item, on_both
+from tests.faults.wire import append
+from tests.stack import Got, Listener, eventually
+
+ANSWER_SECONDS = 0.3
+BEHIND_SECONDS = 2.0
+LIVE_SECONDS = 1.0
+NOISE_SECONDS = 0.5  # of a machine that does other things too
+
+
+class Talk:
+    """Comments on one item, posted to each server in turn, and the streams of it on both."""
+
+    def __init__(self, clients, streams: dict[str, Listener], item: str) -> None:
+        self._clients = clients
+        self._streams = streams
+        self._item = item
+        self.answered: dict[str, float] = {}
+        self.took: list[float] = []
+
+    def post(self, number: int, *, every: float = 0.0) -> None:
+        """Post so many comments and measure each answer."""
+        for _ in range(number):
+            text = f"comment {len(self.took)}"
+            client = self._clients[("daphne", "uvicorn")[len(self.took) % 2]]
+            began = time.perf_counter()
+            answer = client.post(f"/api/items/{self._item}/comments", json={"text": text})
+            self.answered[text] = time.perf_counter()
+            self.took.append(self.answered[text] - began)
+            assert answer.status_code == 201, answer.text
+            time.sleep(every)
+
+    def behind(self) -> float:
+        """Wait until all is there; return the longest time between a POST's answer and its event."""
+        last = list(self.answered)[-1]
+        longest = 0.0
+        for stream in self._streams.values():
+            if comments(stream.all)[-1:] != [last]:
+                stream.until(lambda got: got.data.get("text") == last)
+            assert comments(stream.all) == list(self.answered)  # each once, in order
+            for got in stream.all:
+                if got.event == "CommentAdded":
+                    longest = max(longest, got.at - self.answered[got.data["text"]])
+        return longest
+
+    def lag(self) -> float:
+        """Post one comment; return how long after its answer the slower stream had it."""
+        self.post(1)
+        text = list(self.answered)[-1]
+        for stream in self._streams.values():
+            if text not in comments(stream.all):
+                stream.until(lambda got: got.data.get("text") == text)
+        at = [got.at for stream in self._streams.values() for got in stream.all if got.data.get("text") == text]
+        return max(at) - self.answered[text]
+
+
+def comments(got: list[Got]) -> list[str]:
+    """Return the texts of the comments that came, in their order."""
+    return [each.data["text"] for each in got if each.event == "CommentAdded"]
+
+
+@pytest.fixture
+def talk(alone):
+    """A talk that goes well so far."""
+    clients = both(alone, "alice")
+    item = new_item(clients["daphne"])
+    with on_both(alone, clients, f"/streams/items/{item}/") as streams:
+        talk = Talk(clients, streams, item)
+        eventually(lambda: talk.lag() < LIVE_SECONDS)
+        yield talk
+
+
+def kill(valkey) -> None:
+    valkey.process.kill()
+    valkey.process.wait(5)
+
+
+def hang(valkey) -> None:
+    valkey.process.send_signal(signal.SIGSTOP)
+
+
+def thaw(valkey) -> None:
+    valkey.process.send_signal(signal.SIGCONT)
+
+
+def start_empty(valkey) -> None:
+    valkey.start()
+
+
+@pytest.mark.parametrize(("hurt", "heal"), [(kill, start_empty), (hang, thaw)], ids=["killed", "hung"])
+def test_promise_4_posts_succeed_and_events_arrive_without_redis(alone, talk, hurt, heal, figure):
+    talk.post(6)
+    usual = max(talk.took)
+
+    hurt(alone.valkey)
+    try:
+        without = len(talk.took)
+        talk.post(20, every=0.15)
+        behind = talk.behind()
+    finally:
+        heal(alone.valkey)
+    back = time.perf_counter()
+    slowest = max(talk.took[without:])
+
+    def live() -> bool:
+        """streams are live again"""
+        return talk.lag() < LIVE_SECONDS
+
+    eventually(live, seconds=5)
+    healed = time.perf_counter() - back
+    talk.behind()
+
+    figure(
+        f"Redis {hurt.__name__}: slowest POST {slowest * 1000:.0f} ms (before {usual * 1000:.0f}),"
+        f" furthest behind {behind:.2f} s, live {healed:.2f} s after its return"
+    )
+    assert slowest < ANSWER_SECONDS + usual
+    assert behind < BEHIND_SECONDS + NOISE_SECONDS
+    assert healed < BEHIND_SECONDS + NOISE_SECONDS
+
+
+@pytest.mark.parametrize(
+    "command", [["FLUSHALL"], ["CLIENT", "KILL", "TYPE", "pubsub"], ["CLIENT", "KILL", "TYPE", "normal"]], ids=" ".join
+)
+def test_promise_4_a_redis_that_forgets_or_cuts_off_loses_nothing(alone, talk, command):
+    with redis.Redis.from_url(alone.valkey.url) as control:
+        for _ in range(4):
+            talk.post(2)
+            control.execute_command(*command)
+            talk.post(2)
+    assert talk.behind() < BEHIND_SECONDS + NOISE_SECONDS
+
+
+def test_promise_4_a_worker_that_starts_without_its_broker_places_all_the_same(alone, talk):
+    alone.stop("worker")
+    kill(alone.valkey)
+    try:
+        talk.post(2)
+        alone.start("worker")
+        assert talk.behind() < 15  # its start, on a busy machine
+        talk.post(4, every=0.2)
+        talk.behind()
+    finally:
+        start_empty(alone.valkey)
+
+
+def test_promise_4_a_published_number_of_nonsense_is_overcome(alone, talk):
+    with alone.connect() as connection:
+        epoch, head = connection.execute("SELECT epoch, head FROM events_logstate").fetchone()
+    with redis.Redis.from_url(alone.valkey.url) as control:
+        for nonsense in ("nonsense", str(head + 1_000), "0", ""):
+            control.set(f"{alone.name}:published:{epoch}", nonsense)
+            talk.post(2)
+            assert talk.behind() < BEHIND_SECONDS + NOISE_SECONDS
+
+
+def test_promise_4_messages_that_are_no_batches_are_ignored(alone, talk):
+    import msgpack
+
+    with alone.connect() as connection:
+        epoch, head = connection.execute("SELECT epoch, head FROM events_logstate").fetchone()
+    junk = [b"", b"junk", b"\xc1", msgpack.packb([1, 2]), msgpack.packb("text"), msgpack.packb({"a": 1})]
+    junk += [msgpack.packb(("another", 0, head + 9, [])), msgpack.packb((epoch, head + 5, head + 9, []))]
+    with redis.Redis.from_url(alone.valkey.url) as control:
+        for message in junk:
+            control.publish(f"{alone.name}:events", message)
+            talk.post(1)
+    assert talk.behind() < BEHIND_SECONDS + NOISE_SECONDS
+
+
+def test_promise_4_an_append_needs_no_redis_to_be_placed(alone):
+    kill(alone.valkey)
+    try:
+        with alone.connect() as connection:
+            id = append(connection, "item:1")
+
+            def placed() -> bool:
+                """a worker's clock placed it"""
+                row = connection.execute("SELECT position FROM events_event WHERE id = %s", [id]).fetchone()
+                return row[0] is not None
+
+            eventually(placed, seconds=BEHIND_SECONDS + NOISE_SECONDS)
+    finally:
+        start_empty(alone.valkey)

@@ -1,0 +1,225 @@
+"""The hub: contiguous whatever Redis does, and no event lost, doubled or out of order."""
+
+import asyncio
+
+import pytest
+
+from events import log
+from streams.batch import Batch
+from tests.streams.conftest import ITEM
+
+quiet = pytest.mark.usefixtures("quiet")
+
+
+async def until(check, *, seconds=10):
+    async with asyncio.timeout(seconds):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+@quiet
+async def test_a_batch_that_continues_the_position_is_taken(hub, world):
+    begin = hub.position
+    await world.append(1, 2)
+    assert hub.apply(await world.batch(begin))
+    assert hub.position == begin + 2
+
+
+@quiet
+async def test_a_batch_that_leaves_a_gap_is_not_taken(hub, world):
+    begin = hub.position
+    await world.append(1, 2)
+    assert not hub.apply(await world.batch(begin + 1))
+    assert hub.position == begin
+
+
+@quiet
+async def test_a_batch_that_is_doubled_late_or_overlapping_brings_only_what_is_new(hub, world, subscribe):
+    begin = hub.position
+    hub.ring.clear(begin)
+    await world.append(1, 2, 3)
+    first, whole = await world.batch(begin, begin + 2), await world.batch(begin)
+    async with subscribe() as stream:
+        await stream.frame()
+        for batch in (first, first, whole, first, whole):
+            assert hub.apply(batch)
+        assert await stream.take(3) == [1, 2, 3]
+        assert len(hub.ring) == 3
+        await world.append(4)
+        assert hub.apply(await world.batch(hub.position))
+        assert await stream.take(1) == [4]
+
+
+@quiet
+async def test_a_batch_of_another_epoch_is_not_taken(hub, world):
+    await world.append(1)
+    batch = await world.batch(hub.position)
+    assert not hub.apply(Batch("ffffffffff", batch.prev, batch.last, batch.events))
+
+
+@quiet
+async def test_a_published_batch_arrives(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.append(1)
+        await world.publish(await world.batch(hub.position))
+        assert await stream.take(1) == [1]
+
+
+@quiet
+async def test_a_lost_batch_is_made_good_by_the_next(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        begin = hub.position
+        await world.append(1)  # never published
+        await world.append(2)
+        await world.publish(await world.batch(begin + 1))
+        assert await stream.take(2) == [1, 2]
+
+
+@quiet
+async def test_a_message_that_is_no_batch_is_ignored(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(world.redis.publish, "tickertape:events", b"\xc1 nonsense")
+        await world.append(1)
+        await world.publish(await world.batch(hub.position))
+        assert await stream.take(1) == [1]
+
+
+async def test_what_nobody_published_is_found_by_the_look(hub, world, subscribe, settings):
+    settings.STREAMS_LOOK_SECONDS = 0.1
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.append(1)
+        assert await stream.take(1) == [1]
+
+
+@quiet
+async def test_a_cut_subscription_is_taken_up_again_and_what_it_missed_is_read(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(world.redis.execute_command, "CLIENT", "KILL", "TYPE", "pubsub")
+        await world.append(1)  # never published: only the look after the subscription can find it
+        assert await stream.take(1) == [1]
+        await until(lambda: hub.redis_up)
+        await world.append(2)
+        await world.publish(await world.batch(hub.position))
+        assert await stream.take(1) == [2]
+
+
+@quiet
+async def test_a_gap_larger_than_the_ring_turns_subscribers_to_replay(hub, world, subscribe, settings):
+    settings.STREAMS_RING_EVENTS = 10
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.append(*range(50))
+        await hub.look()
+        await hub._advance(hub.head)
+        assert not stream.subscriber.live
+        assert hub.position == hub.head
+        assert await stream.take(50) == list(range(50))
+        await world.append(50)
+        assert hub.apply(await world.batch(hub.position))
+        assert await stream.take(1) == [50]
+
+
+@quiet
+async def test_a_batch_that_arrives_while_the_log_is_read_brings_nothing_twice(
+    hub, world, subscribe, monkeypatch
+):
+    begin = hub.position
+    await world.append(1, 2)
+    fetch, batch = hub._fetch, await world.batch(begin)
+
+    async def meanwhile(*arguments):
+        rows = await fetch(*arguments)
+        hub.apply(batch)
+        return rows
+
+    monkeypatch.setattr(hub, "_fetch", meanwhile)
+    async with subscribe() as stream:
+        await stream.frame()
+        await hub._advance(begin + 2)
+        await world.append(3)
+        assert hub.apply(await world.batch(hub.position))
+        assert await stream.take(3) == [1, 2, 3]
+
+
+@quiet
+async def test_looks_that_are_asked_for_together_are_one(hub, monkeypatch):
+    looks = []
+    look = hub._look
+
+    async def counted():
+        looks.append(1)
+        await asyncio.sleep(0)
+        await look()
+
+    monkeypatch.setattr(hub, "_look", counted)
+    await asyncio.gather(*(hub.look() for _ in range(100)))
+    assert len(looks) <= 2
+
+
+@quiet
+async def test_a_starting_hub_fills_its_ring_from_the_log(world, permitted):
+    from streams.hub import Hub
+
+    await world.append(*range(20))
+    head = await world.head()
+    hub = Hub(permitted=None)
+    await hub.start()
+    try:
+        async with asyncio.timeout(10):
+            await hub.running.wait()
+        assert hub.cursor == head
+        assert len(hub.ring.after([ITEM], head.position - 5)) == 5
+    finally:
+        await hub.stop()
+
+
+@quiet
+async def test_pruning_empties_the_ring_of_what_is_gone(hub, world):
+    begin = hub.position
+    await world.append(*range(5))
+    hub.apply(await world.batch(begin))
+    await world.run(log.prune, begin + 3)
+    await world.run(log.place)
+    hub.apply(await world.batch(hub.position))
+    assert hub.oldest == begin + 4
+    assert hub.ring.start == begin + 3
+
+
+@quiet
+async def test_a_drain_ends_every_stream_over_the_time_each_with_its_own_retry(hub, subscribe):
+    import contextlib
+
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(subscribe()) for _ in range(20)]
+        for stream in streams:
+            await stream.frame()
+        began = asyncio.get_running_loop().time()
+        draining = asyncio.create_task(hub.drain(0.5))
+        ends = await asyncio.gather(*(stream.chunk() for stream in streams))
+        await draining
+        took = asyncio.get_running_loop().time() - began
+    assert all(b'event: stream.end\ndata: {"reason":"drain"}' in end for end in ends)
+    assert len({end.split(b"\n")[0] for end in ends}) > 10
+    assert 0.3 < took < 5
+
+
+@quiet
+async def test_connections_to_the_database_stay_at_the_pool_s_bound(hub, world, subscribe, settings):
+    begin = hub.cursor
+    await world.append(*range(5))
+    hub.position = (await world.head()).position
+    hub.ring.clear(hub.position)
+
+    async def one():
+        async with subscribe(cursor=begin) as stream:
+            stream.subscriber.since = hub.cursor
+            return await stream.take(5)
+
+    results = await asyncio.gather(*(one() for _ in range(50)))
+    assert results == [list(range(5))] * 50
+    assert hub._pool.get_stats()["pool_size"] <= settings.STREAMS_POOL_SIZE

@@ -1,0 +1,81 @@
+"""What the workers' tests share: the log, and a listener on Redis."""
+
+import pytest
+import redis
+from django.conf import settings as django_settings
+from django.db import connection, transaction
+
+from events import log
+from events.registry import EventType
+from streams.batch import Batch, redis_channel
+
+
+class WorkTested(EventType):
+    """Something happened to a test of workers."""
+
+    n: int
+
+
+@pytest.fixture
+def valkey_client(database):
+    """The run's Valkey, emptied."""
+    client = redis.Redis.from_url(django_settings.REDIS_URL)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def start(database):
+    """The head before the test."""
+    while log.place().count:
+        pass
+    return log.head().position
+
+
+@pytest.fixture
+def append(database):
+    """Append events in one transaction, unplaced."""
+
+    def work(*ns, channel="item:1"):
+        with transaction.atomic():
+            for n in ns:
+                log.append(WorkTested(n=n), channels=[channel])
+
+    return work
+
+
+@pytest.fixture
+def batches(valkey_client):
+    """What hubs would hear: call it for the batches published since the last call."""
+    listener = valkey_client.pubsub()
+    listener.subscribe(redis_channel())
+    assert listener.get_message(timeout=5)["type"] == "subscribe"
+
+    def heard():
+        found = []
+        while message := listener.get_message(timeout=0.2):
+            found.append(Batch.unpack(message["data"]))
+        return found
+
+    yield heard
+    listener.close()
+
+
+@pytest.fixture
+def in_thread():
+    """Run work in a thread that closes its database connection."""
+    import threading
+
+    def start(work):
+        def run():
+            try:
+                work()
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    return start
