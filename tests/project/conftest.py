@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a folder of the test's own: every other pytest of this user closes the way to those below pytest's."""
+    """Make a folder of the test's own: any other pytest of this user closes the way to those below its own."""
     made = Path(tempfile.mkdtemp(prefix="tickertape-"))
     yield made
     shutil.rmtree(made)
