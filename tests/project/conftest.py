@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a folder of the test's own: any other pytest of this user closes the way to those below its own."""
+    """Make a folder of the test's own; other runs of pytest close the way to those below pytest's."""
     made = Path(tempfile.mkdtemp(prefix="tickertape-"))
     yield made
     shutil.rmtree(made)
