@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from events import comments, items, log
 from events.channels import item_channel
 from events.errors import NotLoggedIn
-from events.idempotency import once
+from events.idempotency import DESCRIBED, once
 from events.models import Comment, Item
 from events.rest import Body, Id, Page, Paging, Problem, Word, next_token, split, user_of
 
@@ -137,7 +137,7 @@ def list_items(request: HttpRequest, paging: Query[Paging]) -> Page[ItemOut]:
     )
 
 
-@router.post("/items", response={201: ItemOut, _ERRORS: Problem}, tags=["items"])
+@router.post("/items", response={201: ItemOut, _ERRORS: Problem}, tags=["items"], openapi_extra=DESCRIBED)
 def create_item(request: HttpRequest, body: NewItem) -> Status[ItemOut]:
     """Make an item that one owns."""
     return once(
@@ -241,7 +241,12 @@ def list_comments(request: HttpRequest, item_id: int, paging: Query[Paging]) -> 
     )
 
 
-@router.post("/items/{id:item_id}/comments", response={201: CommentOut, _ERRORS: Problem}, tags=["comments"])
+@router.post(
+    "/items/{id:item_id}/comments",
+    response={201: CommentOut, _ERRORS: Problem},
+    tags=["comments"],
+    openapi_extra=DESCRIBED,
+)
 def add_comment(request: HttpRequest, item_id: int, body: CommentIn) -> Status[CommentOut]:
     """Comment on an item."""
     return once(

@@ -12,7 +12,7 @@ def check_text(text: str, *, field: str, most: int) -> str:
     """
     faults = tuple(FieldError(field, message) for message in _faults(text, most))
     if faults:
-        raise Invalid(f"The {field} was refused: it {faults[0].message}.", errors=faults)
+        raise Invalid(errors=faults)
     return text
 
 

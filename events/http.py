@@ -31,6 +31,7 @@ from events.errors import (
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 2  # after which a passing fault is worth another try
+MOST_DETAIL = 300  # characters of a text that may quote a field's name
 MOST_FAULTS = 20  # fields named in one answer: a body of nonsense must not be echoed whole
 
 _API = ("/api/", "/streams/")
@@ -155,6 +156,13 @@ def _is_ours(request: HttpRequest) -> bool:
     return request.path.startswith(_API) or "text/html" not in request.headers.get("Accept", "")
 
 
+def _detail(error: TickertapeError) -> str:
+    """Return what is particular about this case: the first field, where nothing else was said."""
+    if error.errors and error.detail == error.title():
+        return f"{error.errors[0].field}: {error.errors[0].message}"[:MOST_DETAIL]
+    return error.detail
+
+
 def _fill(response: HttpResponse, error: TickertapeError) -> HttpResponse:
     """Write the error into a response, whose other headers (`Allow`, cookies) stay."""
     body = {
@@ -162,7 +170,7 @@ def _fill(response: HttpResponse, error: TickertapeError) -> HttpResponse:
         "title": error.title(),
         "status": response.status_code,
         "code": error.code,
-        "detail": error.detail,
+        "detail": _detail(error),
         "errors": [
             {"field": fault.field[:100], "message": fault.message} for fault in error.errors[:MOST_FAULTS]
         ],

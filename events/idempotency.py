@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connection, transaction
 from django.http import HttpRequest
@@ -22,6 +22,18 @@ from events.rest import user_of
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)  # longer than any client goes on trying
+# For the API's description of a POST that takes a key.
+DESCRIBED: dict[str, Any] = {
+    "parameters": [
+        {
+            "in": "header",
+            "name": HEADER,
+            "required": False,
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "Sent again with the same key, a request has one effect and gets the same answer.",
+        }
+    ]
+}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 Answer = TypeVar("Answer", bound=BaseModel)

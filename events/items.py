@@ -252,7 +252,9 @@ def _owner(owner_id: int) -> int:
 
 
 def _is_active(user_id: int) -> bool:
-    return get_user_model()._default_manager.filter(pk=user_id, is_active=True).exists()
+    """Tell whether there is such a user, who then cannot be deleted before this transaction ends."""
+    users = get_user_model()._default_manager.filter(pk=user_id, is_active=True)
+    return users.select_for_update(no_key=True).first() is not None
 
 
 # --- The channel's rule ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The log: append-only, read in order; the only writer of its tables.
+"""The log: append-only, read in order; with the triggers of access the only writer of its tables.
 
 Order of position is order of placement: whoever has seen 41 will never find a new 40.
 An append takes no lock. Its event has no position until `place` gives it one, after the

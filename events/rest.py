@@ -227,7 +227,7 @@ def _invalid(exception: ValidationError) -> Invalid:
         FieldError(_field(fault["loc"]), _WORDS.get(str(fault["type"]), str(fault["msg"])))
         for fault in exception.errors
     )
-    return Invalid(f"{faults[0].field}: {faults[0].message}" if faults else "", errors=faults)
+    return Invalid(errors=faults)
 
 
 def _field(location: Sequence[str | int]) -> str:

@@ -1,6 +1,9 @@
 """The ASGI application: Django's, with streams that outlive their request."""
 
 import os
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -10,4 +13,11 @@ django.setup(set_prefix=False)
 
 from streams.response import Handler  # noqa: E402 (needs the apps)
 
-application = Handler()
+
+async def no_websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Refuse a WebSocket: there is none at any address."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})
+
+
+application = ProtocolTypeRouter({"http": Handler(), "websocket": no_websocket})

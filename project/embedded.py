@@ -53,7 +53,7 @@ class Engine:
     name: ClassVar[str]
     gentle: ClassVar[signal.Signals]  # ends it in order, and is sent when we die
     port: int
-    recover_seconds = 4.0  # for an orderly end of one that an earlier run left; then by force
+    recover_seconds = 3.0  # for an orderly end of one that an earlier run left; then by force
 
     def __init__(
         self, folder: Path, *, port: int | None = None, output: int | IO[bytes] | None = None
@@ -125,7 +125,8 @@ class Engine:
             return
         family = [self._process.pid, *processes.descendants(self._process.pid)]
         if self._process.poll() is None:
-            self._process.send_signal(self.gentle)
+            processes.send([self._process.pid], self.gentle)
+            processes.send(family, signal.SIGCONT)
         if not processes.wait_gone(family, seconds=seconds, reap=self._process.poll):
             processes.send((pid for pid in family if processes.running(pid)), signal.SIGKILL)
             processes.wait_gone(family, seconds=5, reap=self._process.poll)

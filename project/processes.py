@@ -128,12 +128,11 @@ def _all() -> list[int]:
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal processes; one that is gone meanwhile is none."""
+    """Signal processes, and wake those that are frozen to hear it; one that is gone meanwhile is none."""
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue
+            os.kill(pid, signal.SIGCONT)
 
 
 def wait_gone(pids: Iterable[int], *, seconds: float, reap: Callable[[], object] = int) -> bool:

@@ -128,7 +128,9 @@ class Run:
                 self._step(supervisor, line.removeprefix("done: "))
 
         if supervisor.once("prepare", command, lines=heard, cwd=BASE_DIR, env=self.environment):
-            raise Refused(f"the database could not be prepared: {said[-1] if said else 'see the logs'}")
+            for line in said[:-1]:
+                supervisor.console.say(line, name="prepare")
+            raise Refused(f"the database could not be prepared: {said[-1] if said else 'it said nothing'}")
 
     def _commands(self) -> dict[str, list[str]]:
         # Without the banner; and root, who may run this in a container, need not be told who he is.

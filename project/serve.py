@@ -133,7 +133,8 @@ def main() -> int:
         from project import by_uvicorn as server
     else:
         from project import by_daphne as server  # type: ignore[no-redef]
-    server.run(entry, listener)
+    with listener:
+        server.run(entry, listener)
     return 0
 
 

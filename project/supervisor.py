@@ -227,7 +227,8 @@ class Supervisor:
         family = {pid for process in ours for pid in (process.pid, *processes.descendants(process.pid))}
         for child in found:
             if child.process and child.process.poll() is None:
-                child.process.send_signal(child.gentle)
+                processes.send([child.process.pid], child.gentle)
+        processes.send(family, signal.SIGCONT)
         if not self._gone(family, ours, seconds):
             processes.send((pid for pid in family if processes.running(pid)), signal.SIGKILL)
         for process in ours:

@@ -9,7 +9,16 @@ from events.rest import JsonParser, Session, speak_problems
 from project import pages
 from streams import views as live
 
-api = NinjaAPI(title="Tickertape", version="1", auth=Session(), parser=JsonParser())
+api = NinjaAPI(
+    title="Tickertape",
+    version="1",
+    description=(
+        "Items, their comments, and who reads them. Log in at `/api/session`; send its `csrf_token` "
+        "as `X-CSRFToken` with every change. Errors are problem+json. A list has the `cursor` to stream from."
+    ),
+    auth=Session(),
+    parser=JsonParser(),
+)
 speak_problems(api)
 api.add_router("", events.api.router)
 

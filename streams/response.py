@@ -61,17 +61,21 @@ class EventStream(StreamingHttpResponse):
         return cls(chunks())
 
     async def stream(self, connection: "Connection") -> None:
-        """Write the chunks until they end or the client leaves."""
-        writing = asyncio.ensure_future(self._write(connection))
-        leaving = asyncio.ensure_future(connection.gone())
+        """Write the chunks until they end, the client leaves or it is cut off."""
+        connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]
+        leaving = asyncio.create_task(connection.hear())
         try:
-            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await self._write(connection)
+        except asyncio.CancelledError:
+            if not connection.over:
+                raise  # the server's doing, not the client's
+        except OSError:
+            pass  # the client left while we wrote
+        except Exception:
+            logger.exception("A stream failed.")
         finally:
-            writing.cancel()
+            connection.cut = None
             leaving.cancel()
-            written, _ = await asyncio.gather(writing, leaving, return_exceptions=True)
-        if isinstance(written, Exception) and not isinstance(written, OSError):
-            logger.error("A stream failed.", exc_info=written)
 
     async def _write(self, connection: "Connection") -> None:
         async with contextlib.aclosing(self._chunks) as chunks:
@@ -90,14 +94,15 @@ class Connection:
     Remembers that the client left, and cuts off a reader that takes nothing for the set time.
     """
 
-    __slots__ = ("_gone", "_link", "_receive", "_send", "response")
+    __slots__ = ("_link", "_receive", "_send", "cut", "over", "response")
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._gone = asyncio.Event()
         self._link: Link | None = scope.get("extensions", {}).get("tickertape")
         self.response: EventStream | None = None
+        self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
+        self.over = False  # the client left, or was cut off
 
     async def __call__(self, message: Any) -> None:
         """Send as the server does."""
@@ -107,25 +112,23 @@ class Connection:
         """Receive, and note a disconnect: it is said only once, and the request may hear it first."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._gone.set()
+            self.end()
         return message
 
-    async def gone(self) -> None:
-        """Wait until the client has left, or was cut off."""
-        cut = asyncio.ensure_future(self._gone.wait())
-        try:
-            while not cut.done():
-                hearing = asyncio.ensure_future(self.receive())
-                try:
-                    await asyncio.wait((hearing, cut), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    hearing.cancel()
-        finally:
-            cut.cancel()
+    async def hear(self) -> None:
+        """Listen for the client's leaving."""
+        while not self.over:
+            await self.receive()
+
+    def end(self) -> None:
+        """End the stream: there is nobody to write to."""
+        self.over = True
+        if self.cut is not None:
+            self.cut()
 
     async def write(self, chunk: bytes) -> None:
         """Write a piece of the body, as soon as the reader's speed allows."""
-        watch = _StallWatch(self._link, self._gone.set)
+        watch = _StallWatch(self._link, self.end)
         try:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
@@ -174,7 +177,7 @@ class Handler(ASGIHandler):
         """Serve one request; then its stream, if that is what it answered."""
         connection = Connection(scope, receive, send)
         await super().__call__(scope, connection.receive, connection)
-        if connection.response is not None:
+        if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
 
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:

@@ -26,7 +26,7 @@ USERS = ("alice", "bob", "carol")
 START_SECONDS = 30
 
 
-def eventually(check: Callable[[], Any], *, seconds: float = 10, every: float = 0.02) -> Any:
+def eventually(check: Callable[[], Any], *, seconds: float = 20, every: float = 0.02) -> Any:
     """Return the first true answer of a check; fail when none came in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -232,13 +232,13 @@ class Listener:
         finally:
             self._queue.put(None)
 
-    def next(self, *, seconds: float = 10) -> Got:
+    def next(self, *, seconds: float = 20) -> Got:
         """Return the next event, the stream's own ones included."""
         got = self._queue.get(timeout=seconds)
         assert got is not None, f"the stream ended: {self.error!r}"
         return got
 
-    def until(self, wanted: Callable[[Got], bool], *, seconds: float = 10) -> list[Got]:
+    def until(self, wanted: Callable[[Got], bool], *, seconds: float = 20) -> list[Got]:
         """Return the events up to and including the first that is wanted."""
         deadline = time.monotonic() + seconds
         found = []
@@ -247,7 +247,7 @@ class Listener:
             if wanted(found[-1]):
                 return found
 
-    def take(self, number: int, *, seconds: float = 10) -> list[Got]:
+    def take(self, number: int, *, seconds: float = 20) -> list[Got]:
         """Return so many of the log's events, the stream's own ones left out."""
         deadline = time.monotonic() + seconds
         found: list[Got] = []
@@ -257,7 +257,7 @@ class Listener:
                 found.append(got)
         return found
 
-    def ended(self, *, seconds: float = 10) -> list[Got]:
+    def ended(self, *, seconds: float = 20) -> list[Got]:
         """Return what was left when the stream ended."""
         deadline = time.monotonic() + seconds
         found = []

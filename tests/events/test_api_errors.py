@@ -188,7 +188,9 @@ def test_the_api_describes_itself(users, api):
         "/api/items/{item_id}/comments",
         "/api/comments/{comment_id}",
     }
-    answers = schema["paths"]["/api/items/{item_id}/comments"]["post"]["responses"]
+    post = schema["paths"]["/api/items/{item_id}/comments"]["post"]
+    assert {each["name"] for each in post["parameters"]} == {"item_id", "Idempotency-Key"}
+    answers = post["responses"]
     assert "201" in answers
     assert answers["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
     assert schema["components"]["securitySchemes"]["Session"]["in"] == "cookie"

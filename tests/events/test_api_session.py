@@ -64,6 +64,14 @@ def test_bad_credentials_are_named(users, api, body, fields):
     assert fields_of(api().post("/api/session", body), 422) == fields
 
 
+def test_a_user_disabled_meanwhile_is_out_at_once(users, api):
+    client = api("alice")
+    users.alice.is_active = False
+    users.alice.save()
+
+    assert code_of(client.get("/api/items"), 401) == "not_logged_in"
+
+
 def test_logging_in_makes_a_new_session(users, api):
     client = api("alice")
     first = client.client.session.session_key

@@ -23,5 +23,7 @@ def test_a_comment_is_there_at_once(stack, server, request, figure):
 
     p50, p99 = quantiles(waits, n=100)[49], quantiles(waits, n=100)[98]
     name = request.node.callspec.params["server"]
-    figure(f"{name}: from a POST's answer to the event, {COMMENTS} comments: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    figure(
+        f"{name}: from a POST's answer to the event, {COMMENTS} comments: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    )
     assert p50 < 100

@@ -59,7 +59,9 @@ class Talk:
         for stream in self._streams.values():
             if text not in comments(stream.all):
                 stream.until(lambda got: got.data.get("text") == text)
-        at = [got.at for stream in self._streams.values() for got in stream.all if got.data.get("text") == text]
+        at = [
+            got.at for stream in self._streams.values() for got in stream.all if got.data.get("text") == text
+        ]
         return max(at) - self.answered[text]
 
 
@@ -129,7 +131,9 @@ def test_promise_4_posts_succeed_and_events_arrive_without_redis(alone, talk, hu
 
 
 @pytest.mark.parametrize(
-    "command", [["FLUSHALL"], ["CLIENT", "KILL", "TYPE", "pubsub"], ["CLIENT", "KILL", "TYPE", "normal"]], ids=" ".join
+    "command",
+    [["FLUSHALL"], ["CLIENT", "KILL", "TYPE", "pubsub"], ["CLIENT", "KILL", "TYPE", "normal"]],
+    ids=" ".join,
 )
 def test_promise_4_a_redis_that_forgets_or_cuts_off_loses_nothing(alone, talk, command):
     with redis.Redis.from_url(alone.valkey.url) as control:

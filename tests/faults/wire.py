@@ -66,7 +66,9 @@ class Wire:
         """Read until the body holds some bytes; return the body."""
         deadline = time.monotonic() + seconds
         while wanted not in self.body:
-            assert self.read(seconds=max(0.01, deadline - time.monotonic())), f"closed after {self.raw[-500:]!r}"
+            assert self.read(seconds=max(0.01, deadline - time.monotonic())), (
+                f"closed after {self.raw[-500:]!r}"
+            )
         return self.body
 
     def to_end(self, *, seconds: float = 10) -> bytes:
@@ -116,7 +118,10 @@ def blocks(body: bytes) -> list[dict[str, Any]]:
 
 
 def append(
-    connection: psycopg.Connection[Any], *channels: str, data: Mapping[str, Any] | None = None, type: str = "Noted"
+    connection: psycopg.Connection[Any],
+    *channels: str,
+    data: Mapping[str, Any] | None = None,
+    type: str = "Noted",
 ) -> int:
     """Record an event as `log.append` does, but in a transaction of the test's and without a hint."""
     row = connection.execute(

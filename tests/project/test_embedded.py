@@ -11,21 +11,15 @@ import psutil
 import psycopg
 import pytest
 
+from project import processes
 from project.embedded import EngineError, Postgres, Valkey, free_port
+from tests.project.support import alive
 from tests.stack import ROOT, eventually
 
 
-def alive(pid: int) -> bool:
-    """Tell whether a process runs; a zombie has ended, whoever collects it."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture
-def engines(tmp_path):
-    made = [Postgres(tmp_path / "postgres", durable=False), Valkey(tmp_path / "valkey")]
+def engines(folder):
+    made = [Postgres(folder / "postgres", durable=False), Valkey(folder / "valkey")]
     yield made
     for engine in made:
         engine.stop()
@@ -91,8 +85,20 @@ def test_stopping_ends_every_process_of_a_frozen_engine(postgres):
     assert [process for process in family if alive(process.pid)] == []
 
 
-def test_engines_end_when_their_parent_is_killed(tmp_path):
-    parent, pids = start_in_another_process(tmp_path)
+def test_what_ends_at_no_signal_is_ended_by_force():
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    stubborn = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    with stubborn:
+        assert stubborn.stdout
+        stubborn.stdout.readline()
+
+        processes.end([stubborn.pid], number=signal.SIGTERM, seconds=0.2)
+
+    assert stubborn.returncode == -signal.SIGKILL
+
+
+def test_engines_end_when_their_parent_is_killed(folder):
+    parent, pids = start_in_another_process(folder)
 
     parent.kill()
     parent.communicate()
@@ -101,8 +107,8 @@ def test_engines_end_when_their_parent_is_killed(tmp_path):
         eventually(lambda pid=pid: not alive(pid), seconds=5)
 
 
-def test_a_start_ends_the_frozen_engines_of_a_parent_that_was_killed(tmp_path, engines):
-    parent, pids = start_in_another_process(tmp_path)
+def test_a_start_ends_the_frozen_engines_of_a_parent_that_was_killed(folder, engines):
+    parent, pids = start_in_another_process(folder)
     for pid in pids:
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
             process.suspend()
@@ -111,7 +117,6 @@ def test_a_start_ends_the_frozen_engines_of_a_parent_that_was_killed(tmp_path, e
     assert all(alive(pid) for pid in pids)
 
     for engine in engines:
-        engine.recover_seconds = 0.5
         engine.start()
         assert engine.answers()
 
@@ -137,7 +142,7 @@ input()
     return parent, [int(word) for word in parent.stdout.readline().split()]
 
 
-def test_recovery_leaves_a_stranger_with_a_recycled_pid_alone(tmp_path, postgres):
+def test_recovery_leaves_a_stranger_with_a_recycled_pid_alone(folder, postgres):
     postgres.start()
     postgres.stop()
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -190,8 +195,8 @@ def test_an_engine_that_cannot_start_says_why(postgres):
             postgres.start()
 
 
-def test_works_below_a_folder_that_is_closed_to_others(tmp_path):
-    home = tmp_path / "home"
+def test_works_below_a_folder_that_is_closed_to_others(folder):
+    home = folder / "home"
     home.mkdir(mode=0o700)
     engine = Postgres(home / "deep" / ("long" * 30) / "postgres", durable=False)
 

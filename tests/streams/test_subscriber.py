@@ -94,6 +94,20 @@ async def test_an_event_committed_during_replay_arrives_once(hub, world, subscri
         assert await stream.take(1) == [5]
 
 
+async def test_a_replay_from_the_ring_takes_pages_too(hub, world, subscribe, settings):
+    settings.STREAMS_PAGE_BYTES = 150
+    begin = hub.cursor
+    await world.append(*range(5))
+    await tell(hub, world)
+    async with subscribe(cursor=begin) as stream:
+        assert await stream.take(1) == [0]
+        assert not stream.subscriber.live
+        await world.append(5)
+        await tell(hub, world)
+        assert await stream.take(5) == [1, 2, 3, 4, 5]
+        assert stream.subscriber._hub.log_reads == 0
+
+
 async def test_a_page_that_is_ahead_of_the_hub_brings_nothing_twice(hub, world, subscribe):
     """The log may be read before the batch of the same events arrives."""
     begin = hub.cursor
@@ -361,8 +375,17 @@ async def test_what_was_placed_after_a_revocation_is_not_replayed(hub, world, su
         await world.revoke(user_id="7")
         await world.append(2)
         assert await stream.take(1) == [1]
-        assert (await stream.control()).data == {"reason": "revoked"}
+        assert (await stream.frame()).data == {"reason": "revoked"}
         assert await stream.over()
+
+
+async def test_what_a_revoked_reader_did_not_take_yet_is_dropped(hub, world, subscribe):
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.append(1)
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+        assert (await stream.frame()).data == {"reason": "revoked"}
 
 
 async def test_a_revocation_between_the_check_and_the_joining_is_not_missed(hub, world, subscribe):
@@ -383,6 +406,10 @@ async def test_a_revocation_before_the_check_does_not_end_a_replay(hub, world, s
     await tell(hub, world)
     async with subscribe(cursor=begin) as stream:
         assert await stream.take(2) == [1, 2]
+    hub.ring.clear(hub.position)  # and the same from the log
+    async with subscribe(cursor=begin) as stream:
+        assert await stream.take(2) == [1, 2]
+        assert (await stream.frame()).event == "stream.live"
 
 
 async def test_a_permission_that_went_past_the_verbs_is_found_by_the_recheck(hub, subscribe, permitted):

@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from project.management.commands import demo
 
-WAIT_SECONDS = 10  # for a database that is just starting
+WAIT_SECONDS = 5  # for a database that is just starting
 
 
 class Command(BaseCommand):

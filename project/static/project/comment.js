@@ -128,15 +128,15 @@ export class CommentRow {
         class: "button button--danger",
         type: "button",
         onclick: async () => {
-          remove.disabled = true;
+          if (question.ariaBusy === "true") return;
+          question.ariaBusy = "true"; // and not `disabled`, which would lose the focus
           try {
             await this.#actions.delete(this.#comment.id);
           } catch (problem) {
             fault.textContent = problem.message;
             fault.hidden = false;
-            remove.disabled = false;
-            remove.focus();
           }
+          question.ariaBusy = "false";
         },
       },
       "Delete",

@@ -1,0 +1,23 @@
+"""`manage.py new_epoch`: after a restore in place, which nothing can notice by itself."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from events import log
+
+
+class Command(BaseCommand):
+    """Begin a new epoch of the log."""
+
+    help = (
+        "Begin a new epoch of the log: every client is told that continuity is lost (stream.reset) and"
+        " loads its state anew. Needed after a restore into the same cluster; a fail-over, another"
+        " cluster and a head that went back are noticed without it."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Begin it and say which it is."""
+        before = log.head()
+        epoch = log.new_epoch()
+        self.stdout.write(f"Epoch {epoch} begins after position {before.position}; {before.epoch} has ended.")

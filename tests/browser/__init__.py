@@ -1,0 +1,1 @@
+"""The page, in a real Chromium. A package, so that its fixtures end with its last test."""

@@ -1,0 +1,91 @@
+"""A real Chromium: the system's, since Playwright's own may not be downloadable.
+
+Playwright's synchronous API keeps an event loop running in this thread for as long as it is
+open, which pytest-asyncio and Django's ORM refuse to share. So it is open for this package
+only, tests here are plain functions, and they reach the service over HTTP.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.tab import Tab
+from tests.proxy import Proxy
+from tests.stack import Stack
+
+HERE = Path(__file__).parent
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_GET_ONE = (
+    "No Chromium was found, so the browser tests were skipped: `apt-get install chromium`, "
+    f"or put one on the PATH as {', '.join(NAMES)}."
+)
+# It would look for updates and Google's hosts at every start.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def _chromium() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the package where there is no browser, before any fixture starts a server for it."""
+    if _chromium():
+        return
+    skipped = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in skipped:
+        item.add_marker(pytest.mark.skip(reason="no Chromium"))
+    config.stash[_SKIPPED] = len(skipped)
+
+
+_SKIPPED = pytest.StashKey[int]()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say as the run's last line what was missing; the summary comes before this."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if config.stash.get(_SKIPPED, 0) and reporter is not None:
+        reporter.write_line(HOW_TO_GET_ONE, yellow=True)
+
+
+@pytest.fixture(scope="package")
+def chromium(stack: Stack) -> Iterator[Browser]:
+    """Open the browser; the stack is started first, while no event loop runs here."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_chromium(), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(chromium: Browser, stack: Stack) -> Iterator[Callable[..., Tab]]:
+    """Open tabs, each in a browser profile of its own; none may have met an error of the page's own."""
+    tabs: list[Tab] = []
+
+    def open_one(user: str | None = None, path: str = "/", *, at: str = "", **options: object) -> Tab:
+        base = at or stack.url("daphne")
+        context = chromium.new_context(base_url=base, reduced_motion="reduce", **options)
+        context.set_default_timeout(10_000)
+        tab = Tab(context.new_page())
+        tabs.append(tab)
+        if user:
+            tab.log_in(user)
+        tab.page.goto(path)
+        return tab
+
+    yield open_one
+    for tab in tabs:
+        tab.page.context.close()
+    assert [fault for tab in tabs for fault in tab.faults] == []
+
+
+@pytest.fixture
+def network(server: str) -> Iterator[Proxy]:
+    """Put a network in front of each of the servers in turn, to be cut."""
+    with Proxy(server) as proxy:
+        yield proxy

@@ -1,0 +1,106 @@
+"""What a person sees and does in one browser tab."""
+
+from typing import Any
+
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+
+# Chromium's own words for answers that are not 2xx, and for a network that is cut off.
+_EXPECTED = ("Failed to load resource",)
+
+
+class Tab:
+    """A browser tab with the page in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(f"{error.name}: {error.message}"))
+        page.on("console", self._heard)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # Also where the page breaks its own security policy.
+        if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):
+            self.faults.append(message.text)
+
+    def log_in(self, user: str) -> None:
+        """Get a session without the form."""
+        answer = self.page.request.post("/api/session", data={"username": user, "password": f"demo-{user}"})
+        assert answer.ok, answer.text()
+
+    # --- the open item -----------------------------------------------------------------------
+
+    @property
+    def comments(self) -> Locator:
+        """The comments' texts."""
+        return self.page.locator(".comment__text")
+
+    def texts(self) -> list[str]:
+        """Return the comments' texts as they are, white space and all."""
+        return self.comments.evaluate_all("all => all.map(each => each.textContent)")
+
+    def row(self, text: str) -> Locator:
+        """Return the comment with a text."""
+        return self.page.get_by_role("listitem").filter(has=self.page.get_by_text(text, exact=True))
+
+    def comment(self, text: str) -> None:
+        """Write a comment and send it."""
+        self.page.get_by_label("Add a comment").fill(text)
+        self.page.get_by_role("button", name="Comment", exact=True).click()
+
+    def is_live(self) -> None:
+        """Wait until the light says so."""
+        self.shows_light("live")
+
+    def shows_light(self, state: str, *, seconds: float = 10) -> None:
+        """Wait for a state of the light."""
+        expect(self.page.locator(".light")).to_have_attribute("data-state", state, timeout=seconds * 1000)
+
+    def shows(self, *texts: str, seconds: float = 10) -> None:
+        """Wait until exactly these comments are there, in this order."""
+        expect(self.comments).to_have_text(list(texts), timeout=seconds * 1000)
+
+    # --- what happened to the page ----------------------------------------------------------------
+
+    def mark(self) -> None:
+        """Leave a mark that a reload would wipe away, and note what the light says from now on."""
+        self.page.evaluate(
+            """() => {
+              window.mark = "here since";
+              const light = document.querySelector(".light");
+              window.lights = [light.dataset.state];
+              new MutationObserver(() => {
+                if (window.lights.at(-1) !== light.dataset.state) window.lights.push(light.dataset.state);
+              }).observe(light, { attributes: true });
+            }"""
+        )
+
+    @property
+    def not_reloaded(self) -> bool:
+        """Whether the mark is still there."""
+        return self.page.evaluate("window.mark") == "here since"
+
+    @property
+    def lights(self) -> list[str]:
+        """What the light said since the mark."""
+        return self.page.evaluate("window.lights")
+
+    def said(self) -> Any:
+        """Return what screen readers were told and is still there."""
+        return self.page.locator("#announcer").text_content()
+
+    def focused(self) -> str:
+        """Return the name of the focused element: its label, else its text."""
+        return self.page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              return (at.ariaLabel || at.labels?.[0]?.textContent || at.textContent || at.tagName).trim();
+            }"""
+        )
+
+    def tab_to(self, name: str, *, back: bool = False) -> None:
+        """Press Tab until something of that name is focused."""
+        for _ in range(60):
+            self.page.keyboard.press("Shift+Tab" if back else "Tab")
+            if self.focused().startswith(name):
+                return
+        raise AssertionError(f"the keyboard does not get to {name!r}")
