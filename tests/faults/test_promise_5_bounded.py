@@ -32,7 +32,8 @@ class SlowReader(threading.Thread):
 
     def run(self) -> None:
         """Read until the last event."""
-        while f"s{SLOW_EVENTS - 1}<" not in self.wire.raw[-30_000:].decode(errors="replace"):
+        last = f"s{SLOW_EVENTS - 1}<".encode()
+        while b"\n\n" not in self.wire.raw[-30_000:].partition(last)[2]:
             if not self.wire.read(most=SLOW_BYTES_A_SECOND // 20):
                 break
             time.sleep(1 / 20)
