@@ -55,6 +55,8 @@ class Hub:
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.running = asyncio.Event()
         self.draining = False
+        # A storm of reconnects waits here, not in a thread and for a connection each.
+        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
