@@ -76,7 +76,8 @@ def user_disabled_in_sql(case: Case) -> None:
 
 def user_deleted_in_sql(case: Case) -> None:
     case.sql(
-        "WITH members AS (DELETE FROM events_itemmember WHERE user_id = %s) DELETE FROM auth_user WHERE id = %s",
+        "WITH members AS (DELETE FROM events_itemmember WHERE user_id = %s)"
+        " DELETE FROM auth_user WHERE id = %s",
         case.user_id,
         case.user_id,
     )
