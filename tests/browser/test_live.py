@@ -149,7 +149,8 @@ def test_changes_between_the_pages_of_a_list_are_all_shown(stack, open_tab):
 
 @pytest.mark.parametrize("first", ["the stream", "the answer"])
 def test_an_own_comment_is_shown_once_whichever_comes_first(stack, open_tab, first):
-    item = item_of(stack.login("bob"))
+    bob = stack.login("bob")
+    item = item_of(bob)
     alice = open_tab("alice", f"/items/{item}")
     alice.is_live()
     held = []
@@ -164,13 +165,14 @@ def test_an_own_comment_is_shown_once_whichever_comes_first(stack, open_tab, fir
         alice.page.route("**/comments", hold)
         alice.comment("Only once")
         alice.shows("Only once")
+        comment(bob, item, "After it")
+        alice.shows("Only once", "After it")
         [(route, response)] = held
         route.fulfill(response=response)
         expect(alice.page.get_by_label("Add a comment")).to_have_value("")
-        alice.shows("Only once")
+        alice.shows("Only once", "After it")
     else:
         # A stream that is away shows nothing: what is shown comes from the answer.
-        bob = stack.login("bob")
         alice.page.route("**/streams/**", lambda route: route.abort())
         alice.page.evaluate("window.dispatchEvent(new Event('online'))")
         alice.shows_light("reconnecting")
