@@ -27,7 +27,7 @@ def test_a_comment_shows_at_another_reader_without_reload(stack, server, open_ta
     alice.shows("Hello bob")
     assert bob.not_reloaded
     assert bob.lights == ["live"]
-    expect(bob.page.locator(".light__when")).to_contain_text("last event just now")
+    expect(bob.page.locator(".light__when")).to_contain_text("last event")
     assert "alice: Hello bob" in bob.said()
 
 
@@ -253,3 +253,24 @@ def test_a_hidden_tab_gives_its_connection_back_and_catches_up_when_looked_at(st
 
     bob.is_live()
     bob.shows("While you were away")
+
+
+def test_a_machine_that_slept_renews_its_connection_and_its_times(stack, open_tab):
+    alice = stack.login("alice")
+    item = item_of(alice)
+    comment(alice, item, "Good night")
+    bob = open_tab()
+    bob.page.clock.install()
+    bob.log_in("bob")
+    bob.page.goto(f"/items/{item}")
+    bob.is_live()
+    written = bob.page.locator(".comment time")
+    expect(written).not_to_have_text("1 hr. ago")
+
+    with bob.page.expect_request("**/streams/**"):
+        bob.page.clock.fast_forward("01:00:00")
+
+    expect(written).to_have_text("1 hr. ago")
+    bob.is_live()
+    comment(alice, item, "Good morning")
+    bob.shows("Good night", "Good morning")
