@@ -99,7 +99,7 @@ def run(entry: "Entry", listener: socket.socket) -> None:
     """Serve by Daphne until a signal has drained it."""
     server = Server(
         entry,
-        endpoints=[f"fd:fileno={listener.fileno()}"],
+        endpoints=[f"fd:fileno={listener.detach()}"],  # Twisted closes it
         signal_handlers=False,
         server_name="",
         application_close_timeout=CLOSE_SECONDS,

@@ -3,10 +3,11 @@
 from celery import Celery
 
 from project.startup import settings_or_exit
-from workers import clock
+from workers import broker, clock
 
 settings_or_exit()
 
+broker.install()
 app = Celery("tickertape")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

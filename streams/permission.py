@@ -6,6 +6,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.db import close_old_connections
 from django.http import HttpRequest
 
@@ -32,9 +33,16 @@ def admit(request: HttpRequest, choose: Choose) -> tuple[Reader, frozenset[Chann
         user_id=str(user.pk),
         session=session_digest(key) if key else None,
         session_key=key,
-        expires_at=request.session.get_expiry_date().timestamp(),
+        expires_at=_expires_at(key),
     )
     return reader, frozenset(channels)
+
+
+def _expires_at(session_key: str | None) -> float | None:
+    # As stored: the session's own `get_expiry_date` counts from now, so an old one would live on.
+    dates = Session.objects.filter(session_key=session_key).values_list("expire_date", flat=True)
+    expire_date = dates.first()
+    return None if expire_date is None else expire_date.timestamp()
 
 
 async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:

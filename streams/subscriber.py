@@ -160,15 +160,16 @@ class Subscriber:
 
     async def _turn(self) -> bytes:
         """Return what comes next, or nothing where there is something else to do first."""
+        # First of all: on a busy channel something is always buffered.
+        if self._ended is None and time.monotonic() >= self._deadline:
+            self.end("revoked" if self._expired() else "max_age")
+            return b""
         if self._buffer:
             chunk = sse.join(self._buffer)
             self._drop()
             return chunk
         if self._reset is not None:
             return self._restart()
-        if time.monotonic() >= self._deadline:
-            self.end("revoked" if self._expired() else "max_age")
-            return b""
         if not self.live:
             chunk = await self._catch_up()
             if self._replaying and self.live:

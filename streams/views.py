@@ -128,7 +128,9 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     }
     ready = database and hub.running.is_set() and hub.worker_seen and not hub.draining
     status = "unready" if not ready else "ok" if all(parts.values()) else "degraded"
-    return _state(200 if ready else 503, {"status": status, **parts, "draining": hub.draining})
+    response = _state(200 if ready else 503, {"status": status, **parts, "draining": hub.draining})
+    response._has_been_logged = True  # type: ignore[attr-defined]  # an answer, asked for every second
+    return response
 
 
 @require_GET

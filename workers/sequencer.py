@@ -93,6 +93,10 @@ class Publisher:
             )
             if page.epoch != placed.epoch:
                 return  # the next run publishes the new epoch
+            if page.oldest > position + 1:
+                # Pruned before it was published: let the hubs see the gap, and find out for themselves.
+                known = self._move(key, known, page.oldest - 1, b"")
+                continue
             known = self._move(key, known, page.covered_to, Batch.of(page).pack())
 
     def _move(self, key: str, known: str, to: int, message: bytes) -> str:

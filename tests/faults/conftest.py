@@ -1,6 +1,8 @@
 """Stacks to be hurt, and the figures that a run prints at its end."""
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,7 @@ from project.embedded import Postgres, Valkey
 from tests.stack import Stack
 
 # What production waits long for is short here, so that a test need not.
-HASTY = {"STREAMS_HEARTBEAT_SECONDS": "1", "STREAMS_RECHECK_SECONDS": "2"}
+HASTY = {"STREAMS_HEARTBEAT_SECONDS": "1", "STREAMS_RECHECK_SECONDS": "4"}
 
 _figures = pytest.StashKey[list[str]]()
 
@@ -40,17 +42,19 @@ def rough(postgres, valkey, tmp_path_factory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def alone(tmp_path_factory) -> Iterator[Stack]:
+def alone() -> Iterator[Stack]:
     """A stack whose engines may be hurt: they are its own. Leave them, and it, running."""
-    folder = tmp_path_factory.mktemp("alone")
-    # Durable: what was committed must be there after the server was killed.
-    postgres, valkey = Postgres(folder / "postgres"), Valkey(folder / "valkey")
-    try:
-        postgres.start()
-        valkey.start()
-        with Stack(postgres, valkey, folder, name="alone", **HASTY) as stack:
-            stack.start("daphne", "uvicorn", "worker")
-            yield stack
-    finally:
-        valkey.stop()
-        postgres.stop()
+    # Not in pytest's folder, which every other run closes to all but its user: as root, the
+    # engines run as another. Durable: what was committed must be there after a kill.
+    with tempfile.TemporaryDirectory(prefix="tickertape-alone-") as name:
+        folder = Path(name)
+        postgres, valkey = Postgres(folder / "postgres"), Valkey(folder / "valkey")
+        try:
+            postgres.start()
+            valkey.start()
+            with Stack(postgres, valkey, folder, name="alone", **HASTY) as stack:
+                stack.start("daphne", "uvicorn", "worker")
+                yield stack
+        finally:
+            valkey.stop()
+            postgres.stop()

@@ -3,6 +3,7 @@
 import signal
 import time
 
+import msgpack
 import pytest
 import redis
 
@@ -167,12 +168,10 @@ def test_promise_4_a_published_number_of_nonsense_is_overcome(alone, talk):
 
 
 def test_promise_4_messages_that_are_no_batches_are_ignored(alone, talk):
-    import msgpack
-
     with alone.connect() as connection:
         epoch, head = connection.execute("SELECT epoch, head FROM events_logstate").fetchone()
     junk = [b"", b"junk", b"\xc1", msgpack.packb([1, 2]), msgpack.packb("text"), msgpack.packb({"a": 1})]
-    junk += [msgpack.packb(("another", 0, head + 9, [])), msgpack.packb((epoch, head + 5, head + 9, []))]
+    junk += [msgpack.packb(("another", 0, head + 9, [])), msgpack.packb((epoch, head + 1_000, head + 1_009, []))]
     with redis.Redis.from_url(alone.valkey.url) as control:
         for message in junk:
             control.publish(f"{alone.name}:events", message)

@@ -73,6 +73,17 @@ def test_even_when_nothing_else_is_placed(append, start, batches):
     assert numbers(batches()) == [start + 1, start + 2, start + 3]
 
 
+def test_what_was_pruned_before_it_was_published_shows_as_a_gap(append, start, batches):
+    append(0)
+    sequencer.run()
+    append(1, 2, 3)
+    pruned_to = log.place().head - 1
+    log.prune(pruned_to)  # before anybody published it
+    sequencer.run()
+    first, last = batches()
+    assert (first.last, last.prev, numbers([last])[0]) == (start + 1, pruned_to, start + 4)
+
+
 def test_after_a_flush_it_begins_at_its_own_batch_and_the_gap_can_be_seen(
     append, start, batches, valkey_client
 ):

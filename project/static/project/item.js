@@ -22,6 +22,7 @@ export class ItemView {
   #feed;
   #light = new Light();
   #rows = new Map();
+  #unseenIds = new Set(); // new comments below what is on the screen
   #unheard = []; // others' new comments, to be announced once live
   #firstShown = false;
   #frame = null;
@@ -46,7 +47,7 @@ export class ItemView {
       h(
         "header",
         { class: "item__bar" },
-        h("a", { class: "item__back", href: "/" }, "All items"),
+        h("a", { class: "item__back", href: "/" }, "Items"),
         h("div", { class: "item__name" }, this.#heading, this.#notes),
         this.#light.element,
       ),
@@ -125,7 +126,7 @@ export class ItemView {
     else this.#state.replaceChildren();
     const mine = added.some((comment) => comment.authorId === this.#user.id);
     if (wasNearEnd || (mine && this.#firstShown)) this.#toEnd();
-    else this.#notSeen(added.length);
+    else this.#notSeen(added, comments);
     this.#firstShown = true;
   }
 
@@ -246,17 +247,16 @@ export class ItemView {
     this.#seen();
   }
 
-  #unseenCount = 0;
-
-  #notSeen(more) {
-    this.#unseenCount += more;
-    if (this.#unseenCount === 0) return;
-    this.#unseen.textContent = this.#unseenCount === 1 ? "1 new comment ↓" : `${this.#unseenCount} new comments ↓`;
-    this.#unseen.hidden = false;
+  /** Tell of what was added out of sight, as long as it is there. */
+  #notSeen(added, comments) {
+    for (const { id } of added) this.#unseenIds.add(id);
+    const there = comments.filter(({ id }) => this.#unseenIds.has(id)).length;
+    this.#unseen.textContent = there === 1 ? "1 new comment ↓" : `${there} new comments ↓`;
+    this.#unseen.hidden = there === 0;
   }
 
   #seen() {
-    this.#unseenCount = 0;
+    this.#unseenIds.clear();
     this.#unseen.hidden = true;
   }
 }

@@ -37,12 +37,10 @@ export class Light {
     say(this.#detail, feed.detail || missed);
     if (!feed.lastEventAt) return;
     if (this.#time) {
-      showAgo(this.#time, feed.lastEventAt, lastEvent);
+      showAgo(this.#time, feed.lastEventAt);
     } else {
-      this.#time = ago(feed.lastEventAt, lastEvent);
-      this.#when.replaceChildren(this.#time);
+      this.#time = ago(feed.lastEventAt);
+      this.#when.replaceChildren("last ", h("span", { class: "light__wide" }, "event "), this.#time);
     }
   }
 }
-
-const lastEvent = (relative) => `last event ${relative}`;

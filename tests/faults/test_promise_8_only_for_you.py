@@ -1,0 +1,282 @@
+"""Promise 8: what takes a permission away ends the live stream, and nothing placed after it gets there."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.faults.people import SERVERS, new_item, noted, on_both, retries, settle
+from tests.faults.wire import Wire, append
+from tests.stack import Stack, eventually
+
+END_SECONDS = 1.0
+END_WITHOUT_REDIS_SECONDS = 2.0
+NOISE_SECONDS = 0.5  # of a machine that does other things too
+
+
+@dataclass
+class Case:
+    """Mallory, who watches alice's item on both servers, each in a session of its own."""
+
+    stack: Stack
+    connection: psycopg.Connection[Any]
+    owner: httpx.Client
+    mallory: dict[str, httpx.Client]
+    user_id: str
+    item: str
+
+    @property
+    def channel(self) -> str:
+        return f"item:{self.item}"
+
+    def sql(self, statement: str, *parameters: object) -> None:
+        """Take the permission away behind everyone's back; append in the same transaction."""
+        with self.connection.transaction():
+            self.connection.execute(statement, parameters)
+            append(self.connection, self.channel, "system", data={"n": "secret"})
+
+    def session_keys(self) -> list[str]:
+        return [client.cookies["sessionid"] for client in self.mallory.values()]
+
+
+# --- What takes it away -----------------------------------------------------------------------
+
+
+def membership_removed(case: Case) -> None:
+    assert case.owner.delete(f"/api/items/{case.item}/members/{case.user_id}").status_code == 204
+
+
+def membership_removed_in_sql(case: Case) -> None:
+    # Past the verbs: only the recheck sees this.
+    case.sql("DELETE FROM events_itemmember WHERE item_id = %s", case.item)
+
+
+def item_deleted(case: Case) -> None:
+    assert case.owner.delete(f"/api/items/{case.item}").status_code == 204
+
+
+def logged_out(case: Case) -> None:
+    for client in case.mallory.values():
+        assert client.delete("/api/session").status_code == 204
+
+
+def sessions_deleted_in_sql(case: Case) -> None:
+    case.sql("DELETE FROM django_session WHERE session_key = ANY(%s)", case.session_keys())
+
+
+def user_disabled_in_sql(case: Case) -> None:
+    case.sql("UPDATE auth_user SET is_active = false WHERE id = %s", case.user_id)
+
+
+def user_deleted_in_sql(case: Case) -> None:
+    case.sql(
+        "WITH members AS (DELETE FROM events_itemmember WHERE user_id = %s) DELETE FROM auth_user WHERE id = %s",
+        case.user_id,
+        case.user_id,
+    )
+
+
+def password_changed_in_sql(case: Case) -> None:
+    case.sql("UPDATE auth_user SET password = 'another' WHERE id = %s", case.user_id)
+
+
+def user_disabled_by_an_admin(case: Case) -> None:
+    admin = case.stack.login("admin")
+    page = f"/admin/auth/user/{case.user_id}/change/"
+    form = admin.get(page).text
+    fields = dict(re.findall(r'<input type="(?:text|hidden|email)" name="([^"]+)" value="([^"]*)"', form))
+    fields.pop("is_active", None)
+    answer = admin.post(page, data=fields, headers={"Referer": str(admin.base_url)})
+    assert answer.status_code == 302, re.findall(r'errorlist.*?</ul>', answer.text, re.DOTALL)
+
+
+TAKEN = {
+    membership_removed: 403,
+    item_deleted: 404,
+    logged_out: 401,
+    sessions_deleted_in_sql: 401,
+    user_disabled_in_sql: 401,
+    user_disabled_by_an_admin: 401,
+    user_deleted_in_sql: 401,
+    password_changed_in_sql: 401,
+}
+
+
+def case_of(stack: Stack, *, visibility: str = "members") -> Case:
+    owner = stack.login("alice")
+    name = f"mallory{time.monotonic_ns()}"
+    with stack.connect() as connection:
+        row = connection.execute(
+            "INSERT INTO auth_user (username, password, first_name, last_name, email,"
+            " is_active, is_staff, is_superuser, date_joined)"
+            " SELECT %s, password, '', '', '', true, false, false, now()"
+            " FROM auth_user WHERE username = 'bob' RETURNING id",
+            [name],
+        ).fetchone()
+    user_id = str(row[0])
+    item = new_item(owner, visibility=visibility)
+    assert owner.put(f"/api/items/{item}/members/{user_id}").status_code == 204
+    mallory = {server: log_in(stack, server, name) for server in SERVERS}
+    settle(stack)
+    return Case(stack, stack.connect(), owner, mallory, user_id, item)
+
+
+def log_in(stack: Stack, server: str, name: str) -> httpx.Client:
+    """Log in somebody whose password is bob's."""
+    client = httpx.Client(base_url=stack.url(server), timeout=15)
+    stack._clients.append(client)
+    answer = client.post("/api/session", json={"username": name, "password": "demo-bob"})
+    assert answer.status_code == 200, answer.text
+    client.headers["X-CSRFToken"] = answer.json()["csrf_token"]
+    return client
+
+
+@pytest.fixture
+def case(rough):
+    made = case_of(rough)
+    yield made
+    made.connection.close()
+
+
+def assert_ends(case: Case, take: Callable[[Case], None], status: int, *, seconds: float) -> float:
+    """Open streams, take the permission away, append; check the ends. Return the longest time it took."""
+    path = f"/streams/?channel={case.channel}"
+    with on_both(case.stack, case.mallory, path) as streams:
+        append(case.connection, case.channel, data={"n": "before"})
+        for stream in streams.values():
+            stream.until(noted("before"))
+        take(case)
+        taken = time.perf_counter()
+        append(case.connection, case.channel, data={"n": "secret"})
+        slowest = 0.0
+        for stream in streams.values():
+            rest = stream.ended(seconds=seconds + 5)
+            assert "secret" not in str([got.data for got in stream.all])
+            assert (rest[-1].event, rest[-1].data) == ("stream.end", {"reason": "revoked"})
+            slowest = max(slowest, rest[-1].at - taken)
+    assert slowest < seconds
+    for client in case.mallory.values():
+        for header in ({}, {"Last-Event-ID": "earliest"}):
+            answer = client.get(path, headers=header)
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"]
+    return slowest
+
+
+@pytest.mark.parametrize(("take", "status"), TAKEN.items(), ids=lambda value: getattr(value, "__name__", None))
+def test_promise_8_what_takes_access_away_ends_the_stream(case, take, status, figure):
+    took = assert_ends(case, take, status, seconds=END_SECONDS + NOISE_SECONDS)
+    figure(f"access: {take.__name__.replace('_', ' ')}: stream ended after {took * 1000:.0f} ms")
+
+
+def test_promise_8_an_item_made_members_only_ends_the_streams_of_others(rough):
+    case = case_of(rough, visibility="public")
+    membership_removed(case)
+    settle(rough)
+
+    def close(case: Case) -> None:
+        answer = case.owner.patch(f"/api/items/{case.item}", json={"visibility": "members"})
+        assert answer.status_code == 200
+
+    assert_ends(case, close, 403, seconds=END_SECONDS + NOISE_SECONDS)
+    case.connection.close()
+
+
+def test_promise_8_the_owner_is_not_sent_away_with_the_others(case):
+    path = f"/streams/?channel={case.channel}"
+    owners = {name: case.stack.login("alice", case.stack.url(name)) for name in SERVERS}
+    with on_both(case.stack, owners, path) as streams:
+        user_disabled_in_sql(case)
+        for stream in streams.values():
+            stream.until(noted("secret"))
+            assert all(got.event != "stream.end" for got in stream.all)
+
+
+def test_promise_8_what_went_past_the_verbs_is_found_by_the_recheck(case):
+    path = f"/streams/?channel={case.channel}"
+    with on_both(case.stack, case.mallory, path) as streams:
+        case.connection.execute("DELETE FROM events_itemmember WHERE item_id = %s", [case.item])
+        for stream in streams.values():
+            assert stream.ended(seconds=4 + 2)[-1].data == {"reason": "revoked"}  # HASTY's recheck
+
+
+def test_promise_8_a_session_that_expires_ends_its_streams(case):
+    case.connection.execute(
+        "UPDATE django_session SET expire_date = now() + interval '2 seconds' WHERE session_key = ANY(%s)",
+        [case.session_keys()],
+    )
+    expires = time.perf_counter() + 2
+    path = f"/streams/?channel={case.channel}"
+    with on_both(case.stack, case.mallory, path) as streams:
+        for stream in streams.values():
+            end = stream.ended(seconds=10)[-1]
+            assert (end.event, end.data) == ("stream.end", {"reason": "revoked"})
+            assert end.at - expires < END_SECONDS
+    for client in case.mallory.values():
+        assert client.get(path).status_code == 401
+
+
+def test_promise_8_a_slow_readers_replay_ends_at_the_revocation(case):
+    marks = [f"<{number}>" for number in range(60)]
+    with case.connection.transaction():
+        for mark in marks:
+            append(case.connection, case.channel, data={"n": mark + "x" * 20_000})
+    settle(case.stack)
+    path = f"/streams/?channel={case.channel}&last_event_id=earliest"
+    for client in case.mallory.values():
+        wire = Wire(client, path, receive_buffer=4_096)
+        wire.until(marks[0].encode())
+        case.__dict__.setdefault("wires", []).append(wire)
+    membership_removed(case)
+    append(case.connection, case.channel, data={"n": "secret"})
+    settle(case.stack)
+
+    for wire in case.__dict__["wires"]:
+        with wire:
+            body = wire.to_end()
+        assert b"secret" not in body
+        assert body.endswith(b'event: stream.end\ndata: {"reason":"revoked"}\n\n')
+        found = [mark for mark in marks if mark.encode() in body]
+        assert found == marks[: len(found)]
+
+
+def test_promise_8_a_grant_ends_the_stream_with_a_short_wait_and_is_then_heard(case):
+    group = f"team{time.monotonic_ns()}"
+    for name, client in case.mallory.items():
+        with Wire(client, "/streams/me/") as wire:
+            wire.until(b"stream.open")
+            with case.connection.transaction():
+                row = case.connection.execute("INSERT INTO auth_group (name) VALUES (%s) RETURNING id", [group + name])
+                case.connection.execute(
+                    "INSERT INTO auth_user_groups (user_id, group_id) VALUES (%s, %s)",
+                    [case.user_id, row.fetchone()[0]],
+                )
+            body = wire.to_end()
+        assert b'{"reason":"revoked"}' in body
+        assert retries(body)[-1] <= 1_000
+
+        with Wire(client, "/streams/me/") as wire:
+            wire.until(b"stream.open")
+            append(case.connection, f"group:{group}{name}", data={"n": "for the team"})
+            wire.until(b"for the team")
+
+
+def test_promise_8_holds_without_redis(alone, figure):
+    for take, status in ((membership_removed, 403), (user_disabled_in_sql, 401), (logged_out, 401)):
+        case = case_of(alone)
+        alone.valkey.process.kill()
+        alone.valkey.process.wait(5)
+        try:
+            took = assert_ends(case, take, status, seconds=END_WITHOUT_REDIS_SECONDS + NOISE_SECONDS)
+            figure(f"access without Redis: {take.__name__.replace('_', ' ')}: stream ended after {took:.2f} s")
+        finally:
+            alone.valkey.start()
+            case.connection.close()
+    alice = alone.login("alice")
+    eventually(lambda: alice.get("/readyz").json()["redis"], seconds=5)
