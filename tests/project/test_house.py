@@ -30,7 +30,7 @@ LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.
 def committed() -> list[str]:
     """Return the files of the project, those not committed yet included."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, text=True, capture_output=True, check=True,
     ).stdout.split("\n")  # fmt: skip
     return [name for name in listed if name and (ROOT / name).is_file()]
