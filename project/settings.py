@@ -254,6 +254,7 @@ USE_I18N = False
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # nobody else loads them
 
 LOG_LEVEL = text("LOG_LEVEL", "INFO")
 LOGGING = {

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
 from events.channels import Channel, own_channels, parse
-from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels
+from events.errors import BadRequest, FieldError, TickertapeError
 from events.http import problem
 from streams import metrics, switchboard
 from streams.hub import Hub
@@ -70,8 +70,6 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     since = hub.cursor  # before the check: what changes access after it ends the stream
     try:
         reader, chosen = await sync_to_async(admit)(request, choose)
-        if len(chosen) > settings.STREAMS_MAX_CHANNELS:
-            raise TooManyChannels(f"{len(chosen)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
     except TickertapeError as error:
         return problem(error)
     except (OperationalError, InterfaceError) as error:

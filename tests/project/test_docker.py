@@ -388,23 +388,29 @@ def test_metrics_are_not_shown_to_the_world(alice):
 
 @needs_nginx
 @pytest.mark.parametrize("upgrade", [True, False])
-def test_nginx_speaks_http_1_1_upstream_and_passes_upgrades(folder, upgrade):
+def test_nginx_speaks_http_1_1_upstream_passes_upgrades_and_holds_nothing_back(folder, upgrade):
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"} if upgrade else {}
     with (
         socket.create_server(("127.0.0.1", 0)) as upstream,
         nginx(folder, upstream.getsockname()[1]) as (url, _),
         concurrent.futures.ThreadPoolExecutor(1) as asking,
     ):
-        answer = asking.submit(httpx.get, f"{url}/ws/streams/", headers=headers)
+        first = asking.submit(first_line, f"{url}/ws/streams/", headers)
         upstream.settimeout(15)
         link, _ = upstream.accept()
         with link:
             head = link.recv(65_536).decode().lower()
-            link.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-        assert answer.result().status_code == 204
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+            assert first.result(10) == "data: 1"  # while the answer goes on
     assert head.startswith("get /ws/streams/ http/1.1\r\n")
     assert ("upgrade: websocket\r\n" in head) == upgrade
     assert ("connection: upgrade\r\n" in head) == upgrade
     assert "connection: close" not in head
     assert "x-forwarded-proto: http\r\n" in head
     assert "x-forwarded-for: 127.0.0.1\r\n" in head
+
+
+def first_line(url: str, headers: dict[str, str]) -> str:
+    """Return the first line of an answer that may not have ended."""
+    with httpx.stream("GET", url, headers=headers, timeout=5) as answer:
+        return next(answer.iter_lines())

@@ -145,16 +145,18 @@ input()
 def test_recovery_leaves_a_stranger_with_a_recycled_pid_alone(folder, postgres):
     postgres.start()
     postgres.stop()
-    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        (postgres.folder / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n{postgres.folder}/data\n")
+    # Of the same user as the server, or PostgreSQL itself would see that it is a stranger.
+    user = {"user": "nobody"} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["tail", "-f", "/dev/null"], **user) as stranger:
+        try:
+            claim = postgres.folder / "data" / "postmaster.pid"
+            claim.write_text(f"{stranger.pid}\n{postgres.folder}/data\n")
 
-        postgres.start()
+            postgres.start()
 
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.communicate()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 def test_both_listen_on_loopback_only_and_leave_root_to_others(postgres, valkey):
@@ -166,10 +168,17 @@ def test_both_listen_on_loopback_only_and_leave_root_to_others(postgres, valkey)
         assert process.uids().effective != 0
 
 
-def test_an_interrupted_initdb_is_not_taken_for_data(postgres):
-    half = postgres.folder / "data.new"
-    half.mkdir(parents=True)
-    (half / "PG_VERSION").write_text("18\n")
+def test_an_interrupted_initdb_is_not_taken_for_data(folder, postgres):
+    script = f"""
+from pathlib import Path
+from project.embedded import Postgres
+Postgres(Path({str(postgres.folder)!r})).start()
+"""
+    starting = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    eventually(lambda: list(postgres.folder.glob("*/PG_VERSION")), every=0.001)
+    for process in [*psutil.Process(starting.pid).children(recursive=True), psutil.Process(starting.pid)]:
+        process.kill()
+    starting.wait()
 
     postgres.start()
 
