@@ -181,7 +181,15 @@ class Hub:
         if channel == names.ACCESS:
             self._revoke(event, list(self._subscribers))
         elif channel == names.LOG:
-            self._forget_below(int(sse.data_of(event.frame)["oldest"]))
+            self._forget(sse.data_of(event.frame))
+
+    def _forget(self, said: dict[str, Any]) -> None:
+        """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
+        if "oldest" in said:
+            self._forget_below(int(said["oldest"]))
+        elif "upto" in said:
+            # The log has them still, with other data: replay reads them there.
+            self.ring.forget_below(int(said["upto"]) + 1)
 
     def _revoke(self, event: Published, subscribers: Iterable[Subscriber]) -> None:
         """End the streams whose permission an event may have changed; they may try again."""
