@@ -126,7 +126,7 @@ def test_promise_3_a_pruned_id_is_reset_and_the_last_one_kept_is_not(rough, tape
         client = rough.login("alice", rough.url(name))
 
         def forgotten(client=client) -> bool:
-            """the hub, which may still hold what was pruned, has looked at the log"""
+            """The hub, which may still hold what was pruned, has looked at the log"""
             with listening(client, path, last_event_id=ids[0]) as stream:
                 return stream.opened.data["mode"] == "reset"
 

@@ -37,7 +37,9 @@ class SlowReader(threading.Thread):
             if not self.wire.read(most=SLOW_BYTES_A_SECOND // 20):
                 break
             time.sleep(1 / 20)
-        self.notes = [each["data"]["n"].partition("<")[0] for each in blocks(self.wire.body) if each["event"] == "Noted"]
+        self.notes = [
+            each["data"]["n"].partition("<")[0] for each in blocks(self.wire.body) if each["event"] == "Noted"
+        ]
         self.wire.close()
 
 
@@ -84,7 +86,7 @@ def test_promise_5_readers_that_never_read_cost_little_and_are_cut_off(rough, bo
         assert slow.notes == [f"s{n}" for n in range(SLOW_EVENTS)]
 
         def cut() -> bool:
-            """those who took nothing are gone"""
+            """Those who took nothing are gone"""
             return not never & set(unread(port))
 
         eventually(cut, seconds=STALL_SECONDS * 2)

@@ -33,7 +33,9 @@ def test_promise_6_a_thousand_idle_streams_hold_no_thread_and_no_connection(roug
     with contextlib.ExitStack() as opened, rough.connect() as connection:
 
         def connections() -> int:
-            row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            )
             return row.fetchone()[0]
 
         for _ in range(20):  # what the first requests bring with them for good
@@ -50,7 +52,7 @@ def test_promise_6_a_thousand_idle_streams_hold_no_thread_and_no_connection(roug
             wires = [opened.enter_context(wire) for wire in pool.map(open_one, range(STREAMS))]
 
         def settled() -> bool:
-            """what opening took is given back"""
+            """What opening took is given back"""
             return threads(pid) <= before[0] + SPARE and connections() <= before[1] + SPARE
 
         eventually(settled, seconds=5)
@@ -68,7 +70,7 @@ def test_promise_6_a_thousand_idle_streams_hold_no_thread_and_no_connection(roug
         assert held > STREAMS
 
     def left() -> bool:
-        """the server has let go of every client that left"""
+        """The server has let go of every client that left"""
         counted = re.search(r"^tickertape_connections (\d+)", alice.get("/metrics").text, re.MULTILINE)
         return int(counted[1]) == 0 and len(os.listdir(f"/proc/{pid}/fd")) < held - STREAMS + SPARE
 

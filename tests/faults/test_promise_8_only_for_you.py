@@ -92,7 +92,7 @@ def user_disabled_by_an_admin(case: Case) -> None:
     fields = dict(re.findall(r'<input type="(?:text|hidden|email)" name="([^"]+)" value="([^"]*)"', form))
     fields.pop("is_active", None)
     answer = admin.post(page, data=fields, headers={"Referer": str(admin.base_url)})
-    assert answer.status_code == 302, re.findall(r'errorlist.*?</ul>', answer.text, re.DOTALL)
+    assert answer.status_code == 302, re.findall(r"errorlist.*?</ul>", answer.text, re.DOTALL)
 
 
 TAKEN = {
@@ -169,7 +169,9 @@ def assert_ends(case: Case, take: Callable[[Case], None], status: int, *, second
     return slowest
 
 
-@pytest.mark.parametrize(("take", "status"), TAKEN.items(), ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("take", "status"), TAKEN.items(), ids=lambda value: getattr(value, "__name__", None)
+)
 def test_promise_8_what_takes_access_away_ends_the_stream(case, take, status, figure):
     took = assert_ends(case, take, status, seconds=END_SECONDS + NOISE_SECONDS)
     figure(f"access: {take.__name__.replace('_', ' ')}: stream ended after {took * 1000:.0f} ms")
@@ -252,7 +254,9 @@ def test_promise_8_a_grant_ends_the_stream_with_a_short_wait_and_is_then_heard(c
         with Wire(client, "/streams/me/") as wire:
             wire.until(b"stream.open")
             with case.connection.transaction():
-                row = case.connection.execute("INSERT INTO auth_group (name) VALUES (%s) RETURNING id", [group + name])
+                row = case.connection.execute(
+                    "INSERT INTO auth_group (name) VALUES (%s) RETURNING id", [group + name]
+                )
                 case.connection.execute(
                     "INSERT INTO auth_user_groups (user_id, group_id) VALUES (%s, %s)",
                     [case.user_id, row.fetchone()[0]],
@@ -274,7 +278,9 @@ def test_promise_8_holds_without_redis(alone, figure):
         alone.valkey.process.wait(5)
         try:
             took = assert_ends(case, take, status, seconds=END_WITHOUT_REDIS_SECONDS + NOISE_SECONDS)
-            figure(f"access without Redis: {take.__name__.replace('_', ' ')}: stream ended after {took:.2f} s")
+            figure(
+                f"access without Redis: {take.__name__.replace('_', ' ')}: stream ended after {took:.2f} s"
+            )
         finally:
             alone.valkey.start()
             case.connection.close()

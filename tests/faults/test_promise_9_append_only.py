@@ -72,7 +72,8 @@ def test_promise_9_data_of_more_than_one_line_is_refused_by_the_database(kept, d
     connection, _ = kept
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(
-            "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')", [data]
+            "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')",
+            [data],
         )
 
 
@@ -80,7 +81,10 @@ def test_promise_9_what_cannot_be_placed_is_parked_alone(rough):
     alice = both(rough, "alice")
     channel, poison = (f"item:{new_item(alice['daphne'])}" for _ in range(2))
     settle(rough)
-    with on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}") as streams, rough.connect() as connection:
+    with (
+        on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}") as streams,
+        rough.connect() as connection,
+    ):
         connection.execute(
             "CREATE FUNCTION test_refuse() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN RAISE EXCEPTION 'a test refuses'; END $$;"
@@ -109,6 +113,8 @@ def test_promise_9_what_cannot_be_placed_is_parked_alone(rough):
         assert [position for position, _ in rows] == list(range(begin, begin + 5))
         assert [parked is not None for _, parked in rows] == [False, True, False, True, False]
         assert "a test refuses" in rows[1][1]
-    with on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}", last_event_id="earliest") as replays:
+    with on_both(
+        rough, alice, f"/streams/?channel={channel}&channel={poison}", last_event_id="earliest"
+    ) as replays:
         for stream in replays.values():
             assert notes(stream.until(noted(2))) == [0, 1, 2]

@@ -60,7 +60,9 @@ def test_no_channel_and_too_many_are_bad_requests(bob):
     assert (status, code) == (400, "too_many_channels")
 
 
-@pytest.mark.parametrize("path", ["/streams/?channel=system", "/streams/me/", "/streams/items/1/", "/streams/?channel=x"])
+@pytest.mark.parametrize(
+    "path", ["/streams/?channel=system", "/streams/me/", "/streams/items/1/", "/streams/?channel=x"]
+)
 @pytest.mark.parametrize("server", SERVERS)
 def test_who_is_not_logged_in_is_told_so(rough, server, path):
     with httpx.Client(base_url=rough.url(server), timeout=10) as nobody:
