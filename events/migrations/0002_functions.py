@@ -28,6 +28,7 @@ DECLARE
 BEGIN
     UPDATE events_logstate l
     SET epoch = left(replace(gen_random_uuid()::text, '-', ''), 10),
+        began = l.head,
         system_identifier = i.system_identifier,
         timeline = i.timeline
     FROM tickertape_identity() i
@@ -169,6 +170,13 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION tickertape_refuse();
 
+-- What was given is not taken back: the log's row goes on, and stays.
+CREATE TRIGGER events_log_goes_on BEFORE UPDATE ON events_logstate
+FOR EACH ROW WHEN (NEW.head < OLD.head OR NEW.oldest < OLD.oldest OR NEW.oldest > NEW.head + 1)
+EXECUTE FUNCTION tickertape_refuse();
+CREATE TRIGGER events_log_stays BEFORE DELETE ON events_logstate
+FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
+
 CREATE TRIGGER events_not_deleted BEFORE DELETE ON events_event
 FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
 CREATE TRIGGER events_not_truncated BEFORE TRUNCATE ON events_event
@@ -183,12 +191,14 @@ FOR EACH STATEMENT EXECUTE FUNCTION tickertape_refuse();
 
 CREATE INDEX events_channelposition_position ON events_channelposition (position);
 
-INSERT INTO events_logstate (id, head, oldest, epoch, system_identifier, timeline)
-SELECT 1, 0, 1, left(replace(gen_random_uuid()::text, '-', ''), 10), i.system_identifier, i.timeline
+INSERT INTO events_logstate (id, head, began, oldest, epoch, system_identifier, timeline)
+SELECT 1, 0, 0, 1, left(replace(gen_random_uuid()::text, '-', ''), 10), i.system_identifier, i.timeline
 FROM tickertape_identity() i;
 """
 
 BACKWARD = r"""
+DROP TRIGGER events_log_goes_on ON events_logstate;
+DROP TRIGGER events_log_stays ON events_logstate;
 DROP TRIGGER events_born_unplaced ON events_event;
 DROP TRIGGER events_only_placed ON events_event;
 DROP TRIGGER events_not_deleted ON events_event;

@@ -499,8 +499,8 @@ def _empty_log() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SET tickertape.retention = 'on'")
         cursor.execute("TRUNCATE events_event, events_channelposition RESTART IDENTITY CASCADE")
-        cursor.execute("RESET tickertape.retention")
         cursor.execute("UPDATE events_logstate SET head = 0, oldest = 1")
+        cursor.execute("RESET tickertape.retention")
     return log.new_epoch()
 
 
