@@ -12,11 +12,10 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
-from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from events.channels import ACCESS, Channel
-from events.log import EventId, append, appended
+from events.log import EventId, announce, append
 from events.registry import EventType
 
 _DIGEST_LENGTH = 32  # hexadecimal digits: 128 bits, as in the migration
@@ -63,4 +62,4 @@ def _user_saved(*, created: bool, update_fields: frozenset[str] | None, **kwargs
 
 
 def _announce(**kwargs: Any) -> None:
-    transaction.on_commit(lambda: appended.send_robust(sender=None), robust=True)
+    announce()

@@ -1,26 +1,29 @@
 """Comments: their events, the verbs that make them, and the rows folded from them.
 
 A verb locks the item, decides, appends one event and folds that event into the rows with
-the function that `rebuild` folds the whole log with: so what is stored is what the log says.
+the function that a rebuild folds the whole log with: so what is stored is what the log says.
 Because the item's row is locked first, an edit and a delete that race take turns; the later
 one finds what the earlier one left.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import time
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connection, transaction
+from django.db import transaction
 
+from events import erasure, readmodels
 from events.channels import item_channel
+from events.erasure import ERASED
 from events.errors import Forbidden, NotFound
 from events.fields import check_text
 from events.items import ItemDeleted, ItemForbidden, lock, may_read
 from events.log import EventId, append
-from events.models import Comment, Event, Item
-from events.registry import EventType
+from events.models import Comment, Item
+from events.readmodels import ReadModel
+from events.registry import ACTOR, EventType
 
 TEXT_MOST = 20_000  # characters; with four bytes each still well within one event
 
@@ -40,6 +43,8 @@ class NotTheAuthor(Forbidden):
 class CommentAdded(EventType):
     """Someone commented on an item. `timestamp` is in Unix seconds."""
 
+    personal: ClassVar = {"author_name": "author_id", "text": "author_id"}
+
     comment_id: str
     item_id: str
     author_id: str
@@ -50,6 +55,8 @@ class CommentAdded(EventType):
 
 class CommentUpdated(EventType):
     """A comment's author changed its text. `edited_at` is in Unix seconds."""
+
+    personal: ClassVar = {"new_text": ACTOR}
 
     comment_id: str
     item_id: str
@@ -62,9 +69,6 @@ class CommentDeleted(EventType):
 
     comment_id: str
     item_id: str
-
-
-Folded = CommentAdded | CommentUpdated | CommentDeleted | ItemDeleted
 
 
 # --- Verbs ----------------------------------------------------------------------------
@@ -136,32 +140,7 @@ def _lock_comment(user: AbstractBaseUser, comment_id: UUID) -> tuple[Item, Comme
 # --- The fold: from events to rows -------------------------------------------------------
 
 
-def rebuild() -> int:
-    """Make the rows anew from the log, and return how many there are. Verbs wait meanwhile.
-
-    Of a log that was pruned, the rows older than what is left stay as they are.
-    """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE events_comment IN SHARE ROW EXCLUSIVE MODE")
-        first = Event.objects.order_by("id").values_list("id", flat=True).first()
-        if first is not None:
-            Comment.objects.filter(event_id__gte=first).delete()
-            for event_id, event in _history():
-                _fold(event, event_id)
-        return Comment.objects.count()
-
-
-def _history() -> Iterator[tuple[EventId, Folded]]:
-    """Yield what is folded, by id: for the events of one item, that is their order in the log."""
-    kinds: dict[str, type[Folded]] = {
-        kind.name(): kind for kind in (CommentAdded, CommentUpdated, CommentDeleted, ItemDeleted)
-    }
-    rows = Event.objects.filter(type__in=kinds).order_by("id").values_list("id", "type", "data")
-    for event_id, name, data in rows.iterator():
-        yield EventId(event_id), kinds[name].model_validate_json(data)
-
-
-def _fold(event: Folded, event_id: EventId) -> None:
+def _fold(event: EventType, event_id: EventId) -> None:
     """Change the rows as an event says. Of an event that finds no row, nothing comes."""
     match event:
         case CommentAdded():
@@ -190,3 +169,24 @@ def _comment(event: CommentAdded, event_id: EventId) -> Comment:
 
 def _moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+# --- What is kept, and what of a person ---------------------------------------------------
+
+
+def _erase(user_id: int) -> int:
+    """Overwrite what somebody wrote, as erasure overwrites the events it was folded from."""
+    theirs = Comment.objects.filter(author_id=user_id)
+    return theirs.exclude(author_name=ERASED, text=ERASED).update(author_name=ERASED, text=ERASED)
+
+
+readmodels.register(
+    ReadModel(
+        "comments",
+        table=Comment,
+        born_of="event_id",
+        types=(CommentAdded, CommentUpdated, CommentDeleted, ItemDeleted),
+        fold=_fold,
+    )
+)
+erasure.register("comments", _erase)

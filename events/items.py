@@ -5,13 +5,17 @@ and staff. The owner and staff change it. Every verb is one transaction that loc
 item's row first, so the order of an item's events is the order in which they changed it.
 """
 
+from typing import ClassVar
+
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from events import erasure
 from events.access import access_changed
 from events.channels import item_channel, register, user_channel
+from events.erasure import ERASED
 from events.errors import ChannelForbidden, ChannelUnknown, FieldError, Forbidden, Invalid, NotFound
 from events.fields import check_text
 from events.log import append
@@ -48,7 +52,9 @@ class UserUnknown(NotFound):
 
 
 class ItemCreated(EventType):
-    """An item came to be."""
+    """An item came to be. Its title is its owner's."""
+
+    personal: ClassVar = {"title": "owner_id"}
 
     item_id: str
     title: str
@@ -58,7 +64,9 @@ class ItemCreated(EventType):
 
 
 class ItemChanged(EventType):
-    """An item has other properties; all of them are given."""
+    """An item has other properties; all of them are given. Its title is its owner's."""
+
+    personal: ClassVar = {"title": "owner_id"}
 
     item_id: str
     title: str
@@ -270,3 +278,19 @@ def _may_read_channel(user: AbstractBaseUser, key: str) -> None:
 
 
 register("item", may_read=_may_read_channel)
+
+
+# --- What of a person is here ----------------------------------------------------------------
+
+
+def owned_by(user_id: int) -> list[int]:
+    """Return the ids of somebody's items."""
+    return list(Item.objects.filter(owner_id=user_id).order_by("pk").values_list("pk", flat=True))
+
+
+def _erase(user_id: int) -> int:
+    """Overwrite the titles of somebody's items; others' comments on them stay."""
+    return Item.objects.filter(owner_id=user_id).exclude(title=ERASED).update(title=ERASED)
+
+
+erasure.register("items", _erase)

@@ -1,4 +1,4 @@
-"""The log: append-only, read in order; with the triggers of access the only writer of its tables.
+"""The log: append-only, read in order; with the triggers of access and erasure the only writer of its tables.
 
 Order of position is order of placement: whoever has seen 41 will never find a new 40.
 An append takes no lock. Its event has no position until `place` gives it one, after the
@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.dispatch import Signal
 
-from events.channels import LOG, Channel, check_names
+from events.channels import Channel, check_names
 from events.cursor import Cursor
 from events.errors import FieldError, PayloadInvalid, PayloadTooLarge
 from events.registry import EventType, encode
@@ -128,8 +128,13 @@ def append_raw(
         if row is None:
             cursor.execute("SELECT id FROM events_event WHERE unique_key = %s", [unique_key])
             row = cursor.fetchone()
-    transaction.on_commit(_announce, robust=True)
+    announce()
     return EventId(row[0])
+
+
+def announce() -> None:
+    """Hint, once this transaction commits, that placing has work."""
+    transaction.on_commit(_announce, robust=True)
 
 
 def _announce() -> None:
@@ -248,22 +253,44 @@ def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cu
         place()
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one call of `prune_batch` did; `oldest` is the first position that is kept."""
+
+    removed: int
+    oldest: int
+    done: bool
+
+
+def prune_batch(upto: int, *, batch: int = 1_000) -> Pruned:
+    """Remove at most `batch` of the events at or below a position, the oldest first.
+
+    One autocommitted call of a database function, which leaves a `LogPruned`, by which hubs
+    forget with the log. Waits for a rebuild that is under way.
+    """
+    if connection.in_atomic_block:
+        raise transaction.TransactionManagementError(
+            "pruning holds the log's row: never inside a transaction"
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT removed, oldest, done FROM tickertape_prune(%s, %s)", [upto, batch])
+        pruned = Pruned(*cursor.fetchone())
+    if pruned.removed:
+        announce()
+    return pruned
+
+
 def prune(upto: int, *, batch: int = 1_000) -> int:
     """Remove the events at or below a position, in bounded batches; return how many.
 
-    Each batch leaves a `LogPruned`, by which hubs forget with the log. Cursors before what is
-    left are answered with `stream.reset`.
+    Cursors before what is left are answered with `stream.reset`.
     """
     removed = 0
-    done = False
-    while not done:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT removed, oldest, done FROM tickertape_prune(%s, %s)", [upto, batch])
-            count, oldest, done = cursor.fetchone()
-            if count:
-                append(LogPruned(oldest=oldest), channels=[LOG])
-        removed += count
-    return removed
+    while True:
+        pruned = prune_batch(upto, batch=batch)
+        removed += pruned.removed
+        if pruned.done:
+            return removed
 
 
 def new_epoch() -> str:

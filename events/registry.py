@@ -21,15 +21,23 @@ _NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 # JSON leaves these raw, yet clients that split with `str.splitlines` take them for line ends.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
+ACTOR = "@actor"  # in `EventType.personal`: whoever made the event
+
 _types: dict[str, type["EventType"]] = {}
 
 
 class EventType(BaseModel):
-    """A kind of event: subclass it, name it in the past tense, declare the payload's fields."""
+    """A kind of event: subclass it, name it in the past tense, declare the payload's fields.
+
+    `personal` names the fields that hold what somebody wrote or is called by, each with whose it
+    is: the field that holds their id, several of them, or `ACTOR`. Erasing a person overwrites
+    these, so each must be a string that may hold anything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: ClassVar[int] = 1
+    personal: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -37,6 +45,11 @@ class EventType(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if not _NAME.fullmatch(cls.__name__):
             raise TypeError(f"{cls.__name__} cannot be an event's name: use CamelCase letters and digits")
+        for field, whose in cls.personal_fields():
+            if field not in cls.model_fields or cls.model_fields[field].annotation not in (str, str | None):
+                raise TypeError(f"{cls.__name__}.{field} is personal: it must be a field that holds a string")
+            if whose != ACTOR and whose not in cls.model_fields:
+                raise TypeError(f"{cls.__name__}.{field} is personal to {whose}, which is no field of it")
         taken = _types.setdefault(cls.__name__, cls)
         if taken is not cls and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(
@@ -48,6 +61,13 @@ class EventType(BaseModel):
     def name(cls) -> str:
         """Return the name the type has on the wire."""
         return cls.__name__
+
+    @classmethod
+    def personal_fields(cls) -> Iterator[tuple[str, str]]:
+        """Yield each personal field with each whose it is."""
+        for field, whose in cls.personal.items():
+            for one in (whose,) if isinstance(whose, str) else whose:
+                yield field, one
 
 
 def types() -> Mapping[str, type[EventType]]:

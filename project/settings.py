@@ -19,8 +19,8 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
-def number(name: str, default: float) -> Any:
-    """Read a positive number of the default's type; raise ImproperlyConfigured for anything else."""
+def number(name: str, default: float, *, zero: bool = False) -> Any:
+    """Read a positive number of the default's type, or 0 if `zero`; raise ImproperlyConfigured else."""
     given = text(name)
     if not given:
         return default
@@ -28,7 +28,7 @@ def number(name: str, default: float) -> Any:
         value = type(default)(given)
     except ValueError:
         value = None
-    if value is None or not 0 < value < float("inf"):
+    if value is None or not (0 < value < float("inf") or (zero and value == 0)):
         kind = "whole number" if isinstance(default, int) else "number"
         raise ImproperlyConfigured(f"{name} must be a positive {kind}, not {given!r}.")
     return value
@@ -168,11 +168,16 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
+CELERY_BEAT_SCHEDULE = {
+    # Often and briefly, so that no run is long; one that waited for a worker is not worth another.
+    "keep": {"task": "workers.keep", "schedule": 600.0, "options": {"expires": 300}},
+}
 
 # --- Events: the log ------------------------------------------------------------------------
 
 EVENTS_MAX_PAYLOAD_BYTES = number("EVENTS_MAX_PAYLOAD_BYTES", 1_000_000)  # of one event's JSON
 EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row each at placing
+EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
 
 # --- Streams: the live edge -------------------------------------------------------------------
 
@@ -249,6 +254,7 @@ USE_I18N = False
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True  # no collectstatic step to forget; the files are few
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # nobody else loads them
 
 LOG_LEVEL = text("LOG_LEVEL", "INFO")
 LOGGING = {

@@ -55,6 +55,8 @@ class Hub:
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.running = asyncio.Event()
         self.draining = False
+        # A storm of reconnects waits here, not in a thread and for a connection each.
+        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
@@ -179,7 +181,15 @@ class Hub:
         if channel == names.ACCESS:
             self._revoke(event, list(self._subscribers))
         elif channel == names.LOG:
-            self._forget_below(int(sse.data_of(event.frame)["oldest"]))
+            self._forget(sse.data_of(event.frame))
+
+    def _forget(self, said: dict[str, Any]) -> None:
+        """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
+        if "oldest" in said:
+            self._forget_below(int(said["oldest"]))
+        elif "upto" in said:
+            # The log has them still, with other data: replay reads them there.
+            self.ring.forget_below(int(said["upto"]) + 1)
 
     def _revoke(self, event: Published, subscribers: Iterable[Subscriber]) -> None:
         """End the streams whose permission an event may have changed; they may try again."""

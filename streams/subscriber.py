@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ class Subscriber:
         "_waiter",
         "channels",
         "live",
+        "on_end",
         "position",
         "reader",
         "since",
@@ -72,6 +73,7 @@ class Subscriber:
         # check has seen.
         self.since = since
         self.live = False
+        self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -121,6 +123,8 @@ class Subscriber:
             if reason == "revoked":
                 self._drop()
             self._wake()
+            if self.on_end is not None:
+                self.on_end(reason)
 
     def heed(self, changed: AccessChanged) -> None:
         """End the stream where a change of access may concern it; its client may ask again."""

@@ -93,8 +93,8 @@ def run() -> int:
     return total
 
 
-def _take_turn() -> None:
-    # The lock that this transaction takes must not outlive a process that is frozen in it.
+def take_turn() -> None:
+    """Have the locks that this transaction takes not outlive a process that is frozen in it."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [f"{FROZEN_SECONDS}s"]
@@ -104,7 +104,7 @@ def _take_turn() -> None:
 def _react_to_new() -> int:
     """React to the next events, in one transaction; return how many were read."""
     with transaction.atomic():
-        _take_turn()
+        take_turn()
         Checkpoint.objects.get_or_create(name=CHECKPOINT)
         checkpoint = Checkpoint.objects.select_for_update(skip_locked=True).filter(name=CHECKPOINT).first()
         if checkpoint is None:
@@ -175,7 +175,7 @@ def _retry_one() -> bool:
         parked_at=None,
     )
     with transaction.atomic():
-        _take_turn()
+        take_turn()
         delivery = (
             Delivery.objects.select_for_update(skip_locked=True)
             .filter(parked_at=None, due_at__lte=timezone.now(), reaction__in=list(_reactions))

@@ -1,11 +1,16 @@
 """The tasks' entry points: each does all the work there is, so it takes nothing and may come twice."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from events import retention
 from workers import reactions, sequencer, wake
+
+KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
 
 
 @shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
@@ -21,6 +26,13 @@ def react() -> None:
     """React to what was placed, and again to what failed and is due."""
     wake.waker().clear(wake.REACT)
     _work(reactions.run)
+
+
+@shared_task(name="workers.keep")  # type: ignore[untyped-decorator]
+def keep() -> None:
+    """Prune what the settings say is too old, and what else died of age."""
+    days = settings.EVENTS_RETENTION_DAYS
+    _work(lambda: retention.keep(timedelta(days=days) if days else None, seconds=KEEP_SECONDS))
 
 
 def _work(work: Callable[[], int]) -> int:

@@ -67,7 +67,7 @@ $$;
 -- row makes placers take turns, and each statement's own snapshot (READ COMMITTED) sees all that
 -- the placers before it did.
 CREATE FUNCTION tickertape_place(batch integer, OUT epoch text, OUT head bigint, OUT placed integer)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET tickertape.sequencing = 'on' AS $$
 DECLARE
     l events_logstate;
     e record;
@@ -158,10 +158,11 @@ CREATE TRIGGER events_born_unplaced BEFORE INSERT ON events_event
 FOR EACH ROW WHEN (NEW.position IS NOT NULL OR NEW.parked IS NOT NULL)
 EXECUTE FUNCTION tickertape_refuse();
 
--- The placing is the one update: from no position to one, and nothing else.
+-- The placing is the one update: from no position to one, by its function, and nothing else.
 CREATE TRIGGER events_only_placed BEFORE UPDATE ON events_event
 FOR EACH ROW WHEN (
     OLD.position IS NOT NULL OR NEW.position IS NULL
+    OR coalesce(current_setting('tickertape.sequencing', true), '') <> 'on'
     OR (OLD.id, OLD.type, OLD.version, OLD.data, OLD.channels, OLD.actor_id, OLD.caused_by, OLD.unique_key, OLD.created_at)
        IS DISTINCT FROM
        (NEW.id, NEW.type, NEW.version, NEW.data, NEW.channels, NEW.actor_id, NEW.caused_by, NEW.unique_key, NEW.created_at)
@@ -172,6 +173,9 @@ CREATE TRIGGER events_not_deleted BEFORE DELETE ON events_event
 FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
 CREATE TRIGGER events_not_truncated BEFORE TRUNCATE ON events_event
 FOR EACH STATEMENT EXECUTE FUNCTION tickertape_refuse();
+CREATE TRIGGER events_channels_placed BEFORE INSERT ON events_channelposition
+FOR EACH ROW WHEN (coalesce(current_setting('tickertape.sequencing', true), '') <> 'on')
+EXECUTE FUNCTION tickertape_refuse();
 CREATE TRIGGER events_channels_fixed BEFORE UPDATE OR DELETE ON events_channelposition
 FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
 CREATE TRIGGER events_channels_not_truncated BEFORE TRUNCATE ON events_channelposition
@@ -189,6 +193,7 @@ DROP TRIGGER events_born_unplaced ON events_event;
 DROP TRIGGER events_only_placed ON events_event;
 DROP TRIGGER events_not_deleted ON events_event;
 DROP TRIGGER events_not_truncated ON events_event;
+DROP TRIGGER events_channels_placed ON events_channelposition;
 DROP TRIGGER events_channels_fixed ON events_channelposition;
 DROP TRIGGER events_channels_not_truncated ON events_channelposition;
 DROP INDEX events_channelposition_position;

@@ -110,14 +110,15 @@ def test_the_author_edits_and_deletes_and_others_do_not(stack, open_tab):
 def test_an_open_edit_survives_what_arrives_meanwhile(stack, open_tab):
     alice = stack.login("alice")
     item = item_of(alice)
-    comment(alice, item, "a draft")
+    draft = comment(alice, item, "a draft")
     tab = open_tab("alice", f"/items/{item}")
     tab.page.get_by_role("button", name="Edit").click()
     box = tab.page.get_by_label("Edit your comment")
     box.fill("a better")
 
+    alice.patch(f"/api/comments/{draft}", json={"text": "a draft, edited elsewhere"})
     comment(stack.login("bob"), item, "meanwhile")
-    tab.shows("a draft", "meanwhile")
+    tab.shows("a draft, edited elsewhere", "meanwhile")
 
     expect(box).to_be_focused()
     box.press("End")

@@ -40,7 +40,7 @@ export class Light {
       showAgo(this.#time, feed.lastEventAt);
     } else {
       this.#time = ago(feed.lastEventAt);
-      this.#when.replaceChildren("last ", h("span", { class: "light__wide" }, "event "), this.#time);
+      this.#when.replaceChildren(h("span", { class: "light__wide" }, "last "), "event ", this.#time);
     }
   }
 }

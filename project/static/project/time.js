@@ -6,7 +6,7 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "sh
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
 
-const shown = new Map(); // <time> element → {date, words}
+const shown = new Map(); // <time> element → {date, words, due}: what it shows, until when it is right
 
 /** Make a <time> that says how long ago a date was, with the exact time as its title. */
 export function ago(date, words = (text) => text) {
@@ -19,8 +19,14 @@ export function ago(date, words = (text) => text) {
 export function showAgo(element, date, words = (text) => text) {
   element.dateTime = date.toISOString();
   element.title = EXACT.format(date);
-  shown.set(element, { date, words });
+  refresh(element, { date, words });
+}
+
+function refresh(element, { date, words }) {
   say(element, words(relative(date)));
+  const age = Date.now() - date;
+  const rightFor = age < 60_000 ? 1_000 : age < 3_600_000 ? 15_000 : 300_000;
+  shown.set(element, { date, words, due: Date.now() + rightFor });
 }
 
 function relative(date) {
@@ -34,8 +40,9 @@ function relative(date) {
 }
 
 setInterval(() => {
-  for (const [element, { date, words }] of shown) {
-    if (element.isConnected) say(element, words(relative(date)));
-    else shown.delete(element); // its view is gone
+  const now = Date.now();
+  for (const [element, entry] of shown) {
+    if (!element.isConnected) shown.delete(element); // its view is gone
+    else if (entry.due <= now) refresh(element, entry);
   }
 }, 1_000);

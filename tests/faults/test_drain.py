@@ -1,0 +1,119 @@
+"""SIGTERM: streams are told when to come back, requests finish, the process ends in time."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from project import processes
+from tests.faults.people import new_item, retries, settle
+from tests.faults.wire import Wire
+from tests.stack import eventually
+
+DRAIN_SECONDS = 2
+STREAMS = 20
+
+
+@pytest.fixture(params=["daphne7", "uvicorn7"])
+def leaving(request, rough):
+    """A server that will be stopped."""
+    rough.start(request.param, STREAMS_DRAIN_SECONDS=str(DRAIN_SECONDS))
+    yield request.param
+    rough.kill(request.param)  # what is left of it, if it did not end
+
+
+def test_a_stopping_server_sends_its_streams_elsewhere_and_ends(rough, leaving):
+    alice = rough.login("alice", rough.url(leaving))
+    item = new_item(alice)
+    settle(rough)
+    path = f"/streams/items/{item}/"
+    process = rough.processes[leaving]
+    posted: list[int] = []
+
+    def post() -> None:
+        posted.append(alice.post(f"/api/items/{item}/comments", json={"text": "in time"}).status_code)
+
+    with contextlib.ExitStack() as opened, rough.connect() as gate, rough.connect() as watch:
+        wires = [opened.enter_context(Wire(alice, path)) for _ in range(STREAMS)]
+        for wire in wires:
+            wire.until(b"stream.open")
+        request = threading.Thread(target=post)
+        with gate.transaction():  # holds the request that is under way
+            gate.execute("SELECT FROM events_item WHERE id = %s FOR UPDATE", [item])
+            request.start()
+            eventually(lambda: waits(watch))
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            ends = []
+            for wire in wires:
+                body = wire.to_end()
+                ends.append(time.monotonic() - began)
+                assert body.endswith(b'event: stream.end\ndata: {"reason":"drain"}\n\n')
+        request.join(10)
+        assert process.wait(DRAIN_SECONDS + 5 - (time.monotonic() - began)) == 0
+    assert posted == [201]
+    assert max(ends) < DRAIN_SECONDS + 1
+    waits_given = [retries(wire.body)[-1] for wire in wires]
+    assert len(set(waits_given)) > STREAMS * 3 / 4  # a crowd must not come back as one
+    assert "Traceback" not in rough.log(leaving).read_text()
+
+
+def test_a_reader_that_takes_nothing_holds_nobody_up(rough, leaving):
+    alice = rough.login("alice", rough.url(leaving))
+    item = new_item(alice)
+    for _ in range(20):
+        alice.post(f"/api/items/{item}/comments", json={"text": "😀" * 20_000})
+    process = rough.processes[leaving]
+    path = f"/streams/items/{item}/?last_event_id=earliest"
+    with Wire(alice, path, receive_buffer=4_096) as stalled:
+        stalled.until(b"stream.open")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # an impatient supervisor changes nothing
+        assert process.wait(DRAIN_SECONDS + 5) == 0
+
+
+def test_a_database_that_hangs_holds_nobody_up(alone):
+    # Its processes are frozen: connections stay open and nothing answers.
+    for name in ("daphne7", "uvicorn7"):
+        alone.start(name, STREAMS_DRAIN_SECONDS="1")
+    alice = {name: alone.login("alice", alone.url(name)) for name in ("daphne7", "uvicorn7")}
+    item = new_item(alice["daphne7"])
+    with contextlib.ExitStack() as opened:
+        wires = [opened.enter_context(Wire(client, f"/streams/items/{item}/")) for client in alice.values()]
+        for wire in wires:
+            wire.until(b"stream.open")
+        leaving = [alone.processes[name] for name in alice]
+        with frozen(alone.postgres):
+            time.sleep(2)  # until the hubs wait for it
+            began = time.monotonic()
+            for process in leaving:
+                process.send_signal(signal.SIGTERM)
+            for wire in wires:
+                assert b'{"reason":"drain"}' in wire.to_end()
+            for process in leaving:
+                assert process.wait(1 + 5 - (time.monotonic() - began)) == 0
+    for name in alice:
+        alone.kill(name)
+
+
+@contextlib.contextmanager
+def frozen(engine) -> Iterator[None]:
+    """Stop an engine's processes where they stand."""
+    family = [engine.pid, *processes.descendants(engine.pid)]
+    processes.send(family, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        processes.send(family, signal.SIGCONT)
+
+
+def waits(connection) -> bool:
+    """Tell whether a request waits for the item's row."""
+    row = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE '%events_item%'"
+    ).fetchone()
+    return row[0] > 0
