@@ -82,6 +82,7 @@ class EventStream(StreamingHttpResponse):
             pass  # the client left while we wrote
         except Exception:
             logger.exception("A stream failed.")
+            connection.abort()  # Daphne would keep it open for ever, and its client waiting
         finally:
             connection.settle()
             leaving.cancel()

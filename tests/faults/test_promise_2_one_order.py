@@ -115,8 +115,8 @@ def test_promise_2_edits_and_deletes_at_once_end_in_log_and_table_alike(rough):
 def waiting(connection) -> int:
     """Return how many statements wait for a row that another holds."""
     row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        " AND query LIKE '%events_item%'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE '%events_item%'"
     ).fetchone()
     return row[0]
 
