@@ -223,7 +223,10 @@ class Deployed:
 def deployed(services, postgres) -> Iterator[Deployed]:
     folder = Path(tempfile.mkdtemp(prefix="tickertape-"))
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE tickertape LOGIN PASSWORD '{SECRETS['POSTGRES_PASSWORD']}'")
+        # A superuser, as the image of PostgreSQL makes the one of POSTGRES_USER.
+        connection.execute(
+            f"CREATE ROLE tickertape SUPERUSER LOGIN PASSWORD '{SECRETS['POSTGRES_PASSWORD']}'"
+        )
         connection.execute("CREATE DATABASE compose OWNER tickertape")
     port = free_port()
     made = Deployed(

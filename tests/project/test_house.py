@@ -24,6 +24,8 @@ PARTS = {
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
     "docs", "bench", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
+# Where the answer to "why so long?" was a good one.
+WHY_LONGER = {"streams/hub.py": "one state machine, whose parts share all of its state"}
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 
@@ -192,7 +194,7 @@ def test_the_models_and_the_migrations_agree(django_db_setup, django_db_blocker)
 
 def test_modules_stay_small():
     for name, text in sources().items():
-        if "/migrations/" not in name:
+        if "/migrations/" not in name and name not in WHY_LONGER:
             assert text.count("\n") <= 400, f"{name}: ask why, and split it"
 
 
