@@ -25,7 +25,7 @@ LONGEST = timedelta(days=100 * 365)  # PostgreSQL's calendar ends, and so does e
 LEFTOVER_BATCH = 1_000
 
 _AGE = re.compile(r"([0-9]{1,9}) ?([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}  # in seconds
 
 _holds: list[Callable[[], int | None]] = []
 _leftovers: dict[str, Callable[[], int]] = {}
@@ -58,11 +58,11 @@ def leftover(name: str, remove: Callable[[], int]) -> None:
 def parse_age(text: str) -> timedelta:
     """Read an age such as 30d, 12h, 45m, 90s or 2w; raise Invalid."""
     match = _AGE.fullmatch(text.strip())
-    age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-    if age is None or age > LONGEST:
+    seconds = int(match[1]) * _UNITS[match[2]] if match else None
+    if seconds is None or seconds > LONGEST.total_seconds():
         message = f"must be an age such as 30d, 12h, 45m, 90s or 2w, and at most {LONGEST.days}d"
         raise Invalid(errors=(FieldError("older-than", message),))
-    return age
+    return timedelta(seconds=seconds)
 
 
 def horizon(age: timedelta) -> Horizon:

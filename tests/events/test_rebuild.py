@@ -1,11 +1,15 @@
 """Rebuildable: the comments dropped and folded from the log again are the same rows."""
 
+import dataclasses
 import random
+import threading
 from concurrent.futures import TimeoutError as NotYet
 from datetime import UTC, datetime
+from io import StringIO
 
 import pytest
-from django.db import transaction
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 
 from events import comments, items, log, readmodels
 from events.models import Comment
@@ -111,3 +115,166 @@ def test_a_rebuild_rolled_back_changes_nothing(users, comment):
         transaction.set_rollback(True)
 
     assert rows() == before
+
+
+# --- Every read model there is ---------------------------------------------------------------
+
+EVERY = sorted(readmodels.registered())
+
+
+def rows_of(model):
+    return list(model.table._default_manager.order_by(model.born_of).values())
+
+
+@pytest.fixture(params=EVERY)
+def model(request):
+    return readmodels.registered()[request.param]
+
+
+def test_every_read_model_comes_out_the_same(users, model):
+    live_a_while(users)
+    log.place()
+    before = rows_of(model)
+    assert before, "a read model that this life leaves empty needs a life of its own"
+
+    assert readmodels.rebuild(model) == readmodels.Rebuilt(rows=len(before), removed=0, added=0)
+    model.table._default_manager.all().delete()
+    readmodels.rebuild(model)
+
+    assert rows_of(model) == before
+
+
+def test_every_read_model_comes_out_the_same_after_half_the_log_was_pruned(users, model):
+    live_a_while(users)
+    log.place()
+    head = log.head()
+    oldest = log.read(0).oldest
+    log.prune((oldest + head.position) // 2)
+    before = rows_of(model)
+
+    assert readmodels.rebuild(model) == readmodels.Rebuilt(rows=len(before), removed=0, added=0)
+    assert rows_of(model) == before
+
+
+def test_every_read_model_comes_out_the_same_while_people_write(users, model, background):
+    live_a_while(users, steps=60)
+    stop = threading.Event()
+
+    def write():
+        rounds = 0
+        while not stop.is_set():
+            live_a_while(users, steps=12)
+            log.place()
+            rounds += 1
+        return rounds
+
+    writing = [background(write) for _ in range(2)]
+    try:
+        for _ in range(4):
+            readmodels.rebuild(model)
+    finally:
+        stop.set()
+    assert all(each.result(30) for each in writing)
+    before = rows_of(model)
+
+    again = readmodels.rebuild(model)
+
+    assert (again.removed, again.added) == (0, 0)
+    assert rows_of(model) == before
+
+
+def test_rows_whose_event_was_pruned_stay_although_an_older_id_is_still_there(users, item, held):
+    """Positions are given in the order of commits: the oldest event kept need not have the lowest id."""
+    with held(lambda: items.create_item(users.bob, title="began first, committed last")):
+        comments.add_comment(users.bob, item.pk, text="pruned")
+        log.place()
+        upto = log.head().position
+    log.place()
+    log.prune(upto)
+    before = rows()
+    assert [row["text"] for row in before] == ["pruned"]
+
+    rebuild()
+
+    assert rows() == before
+
+
+def test_who_writes_waits_only_for_the_last_moment(users, comment, monkeypatch, background):
+    model = readmodels.registered()["comments"]
+    folding, go_on = threading.Event(), threading.Event()
+    log.place()
+
+    def slowly(event, event_id):
+        folding.set()
+        assert go_on.wait(20)
+        model.fold(event, event_id)
+
+    rebuilding = background(lambda: readmodels.rebuild(dataclasses.replace(model, fold=slowly)))
+    assert folding.wait(20)
+    try:
+        comments.add_comment(users.bob, comment.item_id, text="meanwhile")
+        comments.edit_comment(users.bob, comment.pk, text="First, edited")
+        assert [row["text"] for row in rows()] == ["First, edited", "meanwhile"], "who reads does not wait"
+    finally:
+        go_on.set()
+    assert rebuilding.result(20) == readmodels.Rebuilt(rows=2, removed=0, added=0)
+
+    assert [row["text"] for row in rows()] == ["First, edited", "meanwhile"]
+
+
+def test_only_rows_that_are_wrong_are_written(users, comment):
+    comments.add_comment(users.bob, comment.item_id, text="right")
+    Comment.objects.filter(pk=comment.pk).update(text="tampered")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ctid::text FROM events_comment WHERE text = 'right'")
+        place = cursor.fetchone()
+
+        assert rebuild() == readmodels.Rebuilt(rows=2, removed=1, added=1)
+
+        cursor.execute("SELECT ctid::text FROM events_comment WHERE text = 'right'")
+        assert cursor.fetchone() == place
+
+
+def test_a_rebuild_that_fails_leaves_the_rows_and_no_table(users, comment):
+    before = rows()
+
+    def broken(event, event_id):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        readmodels.rebuild(dataclasses.replace(readmodels.registered()["comments"], fold=broken))
+
+    assert rows() == before
+    rebuild()
+
+
+# --- The command -------------------------------------------------------------------------------
+
+
+def run(*names):
+    out = StringIO()
+    call_command("rebuild", *names, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_lists_the_read_models(database):
+    assert run().split() == list(readmodels.registered())
+
+
+def test_the_command_rebuilds_and_says_what_it_changed(users, comment):
+    Comment.objects.update(text="tampered")
+
+    assert "1 rows, 1 removed, 1 added." in run("comments")
+    assert [row["text"] for row in rows()] == ["First!"]
+
+
+def test_the_command_refuses_a_name_it_does_not_know_before_it_does_anything(users, comment):
+    Comment.objects.update(text="tampered")
+
+    with pytest.raises(
+        CommandError, match=r"There is no read model 'coments'; there is: comments"
+    ) as refused:
+        run("comments", "coments")
+
+    assert refused.value.returncode == 2
+    assert Comment.objects.get().text == "tampered"

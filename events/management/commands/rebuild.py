@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from events import readmodels
+from events import log, readmodels
 
 
 class Command(BaseCommand):
@@ -34,6 +34,8 @@ class Command(BaseCommand):
                 self.stdout.write(name)
         for name in options["name"]:
             began = time.monotonic()
+            while log.place().count:
+                pass  # what has no position yet would be folded while who writes waits
             rebuilt = readmodels.rebuild(known[name])
             self.stdout.write(
                 f"Rebuilt {name} in {time.monotonic() - began:.1f} s: {rebuilt.rows} rows,"
