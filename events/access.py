@@ -6,6 +6,7 @@ sessions (migration 0004), so that no admin page, shell or bulk update gets past
 verbs of items append theirs here.
 """
 
+import json
 from hashlib import sha256
 from typing import Any
 
@@ -33,6 +34,20 @@ class AccessChanged(EventType):
     channel: str | None = None
     session: str | None = None
     reason: str
+
+
+def read_change(data: str | bytes) -> AccessChanged:
+    """Read a change of access, also one that a newer version wrote: what is not understood ends more.
+
+    A field that this version does not know could only narrow the change, so leaving it out errs on
+    the safe side; a change that cannot be read at all ends every stream.
+    """
+    try:
+        fields = json.loads(data)
+        known = {name: fields.get(name) for name in ("user_id", "channel", "session")}
+        return AccessChanged(reason=str(fields.get("reason")), **known)
+    except (ValueError, AttributeError):
+        return AccessChanged(reason="not understood")
 
 
 def session_digest(session_key: str) -> str:

@@ -201,7 +201,7 @@ def change_item(
 
 @transaction.atomic
 def delete_item(user: AbstractBaseUser, item_id: int) -> None:
-    """Remove an item, its members and its comments; who looks at it is told, then sent away."""
+    """Remove an item, its members and its comments; who looks at it is sent away."""
     item = _lock_to_change(user, item_id)
     channel = item_channel(item.pk)
     append(ItemDeleted(item_id=str(item.pk)), channels=[channel], actor_id=user.pk)

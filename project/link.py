@@ -9,7 +9,7 @@ from typing import Any
 
 def unacknowledged(fd: int) -> int:
     """Return the bytes in a socket's send queue (Linux and macOS; 0 elsewhere)."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # ValueError: closed
         (size,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))
         return int(size)
     return 0

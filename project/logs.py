@@ -16,8 +16,13 @@ class FactsFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
         """Append the facts given in `extra`, in the order given."""
         facts = " ".join(
-            f"{name}={value}"
+            f"{name}={_one_line(value)}"
             for name, value in vars(record).items()
             if name not in _STANDARD and name not in _LEFT_OUT
         )
         return super().formatMessage(record) + (f"  {facts}" if facts else "")
+
+
+def _one_line(value: object) -> str:
+    """Return a fact that cannot begin a line of its own."""
+    return str(value).replace("\r", "\\r").replace("\n", "\\n")

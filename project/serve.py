@@ -22,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 logger = logging.getLogger("project.serve")  # also as __main__
 
 BACKLOG = 4096  # a storm of reconnects arrives within a second
+STOP_SECONDS = 1.0  # for closing what the hub holds
 REQUEST_SECONDS = 4.0  # after the streams: for requests that are still running
 
 
@@ -96,7 +97,9 @@ class Entry:
         if self._running:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), REQUEST_SECONDS)
-        await hub.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):  # a database that hangs does not keep us
+                await hub.stop()
 
     def leave(self, stop: Any) -> None:
         """Drain once, whatever number of signals comes; then call `stop`."""
@@ -139,4 +142,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not sys.exit: Python would wait for threads that wait for a database that hangs.
+    os._exit(status)

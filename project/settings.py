@@ -122,12 +122,28 @@ DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)  # per web process, for req
 DATABASE_CONNECT_SECONDS = number("DATABASE_CONNECT_SECONDS", 3)  # then 503, not a hang
 
 
+# A server that vanished without a word is given up after some seconds, not a quarter of an hour.
+DATABASE_LINK = {
+    "connect_timeout": max(2, DATABASE_CONNECT_SECONDS),  # libpq takes 1 for 2
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds, of data that is not acknowledged
+}
+
+
 def database(url: str) -> dict[str, Any]:
     """Return Django's settings for a PostgreSQL URL (a `host` in the query names a socket's folder)."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError:  # its text would quote the password
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: write / # ? @ : in a user name or password as %2F %23 %3F %40 %3A."
+        ) from None
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured("DATABASE_URL must start with postgresql://.")
-    options: dict[str, Any] = {"connect_timeout": max(2, DATABASE_CONNECT_SECONDS)}
+    options: dict[str, Any] = dict(DATABASE_LINK)
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
         if value:
@@ -138,7 +154,7 @@ def database(url: str) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
+        "PORT": port,
         "CONN_MAX_AGE": 0,  # a request's thread ends with it; the web server's pool keeps connections
         "CONN_HEALTH_CHECKS": True,  # so that a restart of PostgreSQL costs no request
         "OPTIONS": options,

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import redis.asyncio
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,7 +24,7 @@ from redis.exceptions import RedisError
 
 from events import channels as names
 from events import log
-from events.access import AccessChanged
+from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
 from streams import sse
@@ -55,6 +56,8 @@ class Hub:
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.running = asyncio.Event()
         self.draining = False
+        # A storm of reconnects waits here, not in a thread and for a connection each.
+        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
@@ -68,24 +71,32 @@ class Hub:
         self._recheck_now = asyncio.Event()
         self._advancing = asyncio.Lock()
         self._looking = asyncio.Lock()
-        self._looks = 0
+        self._looks_begun = 0
+        self._looks_answered = 0  # the number of the last one that was answered
+        # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
+        self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
+        self._stopped = False
         self._listening = False
 
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin to follow the log, in the background; `running` is set once the log was read."""
-        if self._tasks:
+        if self._tasks or self._stopped:
             return
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
             min_size=1,
-            max_size=settings.STREAMS_POOL_SIZE,
+            max_size=max(2, settings.STREAMS_POOL_SIZE),
             open=False,
             timeout=settings.DATABASE_CONNECT_SECONDS,
             reconnect_timeout=0,  # a database that is away is asked again at the next look
             check=AsyncConnectionPool.check_connection,
-            kwargs={"autocommit": True, "connect_timeout": 3, "application_name": "tickertape hub"},
+            kwargs={
+                **settings.DATABASE_LINK,
+                "autocommit": True,
+                "application_name": "tickertape hub",
+            },
             name="hub",
         )
         await self._pool.open(wait=False)
@@ -94,6 +105,7 @@ class Hub:
 
     async def stop(self) -> None:
         """End the background work and close the connections; subscribers are ended first."""
+        self._stopped = True
         await self.drain(0)
         for task in self._tasks:
             task.cancel()
@@ -164,34 +176,36 @@ class Hub:
         if batch.prev > self.position:
             return False
         events = [event for event in batch.events if event.position > self.position]
-        self.ring.extend(events, batch.last)
         for event in events:
             for channel in event.channels:
-                if channel.startswith("internal:"):
-                    self._heed(event, channel)
+                if channel == names.ACCESS:
+                    self._revoke(event, list(self._subscribers))
                 for subscriber in self._by_channel.get(channel, ()):
                     subscriber.push(event.position, event.frame)
+        self.ring.extend(events, batch.last)
+        for event in events:
+            if names.LOG in event.channels:
+                self._forget(event)
         self.position = batch.last
         self.head = max(self.head, batch.last)
         return True
 
-    def _heed(self, event: Published, channel: str) -> None:
-        if channel == names.ACCESS:
-            self._revoke(event, list(self._subscribers))
-        elif channel == names.LOG:
-            self._forget(sse.data_of(event.frame))
-
-    def _forget(self, said: dict[str, Any]) -> None:
+    def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
-        if "oldest" in said:
-            self._forget_below(int(said["oldest"]))
-        elif "upto" in said:
-            # The log has them still, with other data: replay reads them there.
-            self.ring.forget_below(int(said["upto"]) + 1)
+        said = sse.data_of(event.frame)
+        match said:
+            case {"oldest": int(oldest)}:
+                self._forget_below(oldest)
+            case {"upto": int(upto)}:
+                # The log has them still, with other data: replay reads them there.
+                self.ring.forget_below(upto + 1)
+            case _:
+                # Of a newer version. Whatever it asks to be forgotten is not in an empty ring.
+                self.ring.clear(self.ring.end)
 
     def _revoke(self, event: Published, subscribers: Iterable[Subscriber]) -> None:
         """End the streams whose permission an event may have changed; they may try again."""
-        changed = AccessChanged.model_validate(sse.data_of(event.frame))
+        changed = read_change(event.frame.partition(b"\ndata: ")[2])
         for subscriber in subscribers:
             subscriber.heed(changed)
 
@@ -203,15 +217,15 @@ class Hub:
 
     async def read(self, channels: Iterable[Channel], after: int) -> log.Page:
         """Return a page of some channels' events above a position."""
-        page = await self._page(
-            log.CHANNELS_SQL,
-            after=after,
-            channels=list(channels),
-            limit=settings.STREAMS_PAGE_EVENTS,
-            bytes=settings.STREAMS_PAGE_BYTES,
-        )
-        self.log_reads += 1
-        return page
+        async with self._replays:
+            self.log_reads += 1
+            return await self._page(
+                log.CHANNELS_SQL,
+                after=after,
+                channels=list(channels),
+                limit=settings.STREAMS_PAGE_EVENTS,
+                bytes=settings.STREAMS_PAGE_BYTES,
+            )
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
         rows = await self._fetch(sql, parameters)
@@ -228,11 +242,13 @@ class Hub:
 
         Who asks while others do shares the answer of a question put after they asked.
         """
-        asked = self._looks
+        begun = self._looks_begun
         async with self._looking:
-            if self._looks == asked:
-                self._looks += 1
+            if self._looks_answered <= begun:
+                self._looks_begun += 1
+                number = self._looks_begun
                 await self._look()
+                self._looks_answered = number
 
     async def _look(self) -> None:
         [(epoch, head, oldest, tick_age)] = await self._fetch(
@@ -266,17 +282,18 @@ class Hub:
     async def _advance(self, target: int) -> None:
         """Read the log up to a position, page by page, or jump where the ring could not hold it."""
         async with self._advancing:
+            epoch = self.epoch
             if target - self.position > settings.STREAMS_RING_EVENTS:
                 self._jump(target)
-            while self.position < target:
+            while self.position < target and self.epoch == epoch:
                 page = await self._page(
                     log.ALL_SQL,
                     after=self.position,
                     limit=settings.STREAMS_PAGE_EVENTS * 4,
                     bytes=settings.STREAMS_RING_BYTES // 8,
                 )
-                if page.epoch != self.epoch:
-                    return  # the next look begins it
+                if page.epoch != epoch or page.covered_to <= page.after:
+                    return  # another history, or a shorter one: the next look begins it
                 if page.oldest > page.after + 1:
                     self._jump(page.oldest - 1)
                     continue
@@ -328,9 +345,12 @@ class Hub:
             for (reader, channels), subscribers in self._readers().items():
                 try:
                     permitted = await self._permitted(reader, channels)
-                except Exception as error:
-                    logger.warning("A recheck failed.", extra={"error": type(error).__name__})
-                    break  # the database is away: nothing can be placed either
+                except (OperationalError, InterfaceError) as error:
+                    logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
+                    break  # nothing can be placed either, and the next one is soon
+                except Exception:
+                    logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
+                    permitted = False
                 if not permitted:
                     for subscriber in subscribers:
                         subscriber.end("revoked")
@@ -384,9 +404,9 @@ class Hub:
                     await subscription.ping()
                     asked = now
         finally:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await subscription.aclose()  # type: ignore[no-untyped-call]
-                await client.aclose()
+            for close in (subscription.aclose, client.aclose):
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    await close()
 
     async def _hear(self, message: bytes | None) -> None:
         """Read the log after a subscription was acknowledged, and after a batch that left a gap."""

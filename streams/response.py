@@ -17,6 +17,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponseBase, StreamingHttpResponse
 
 from streams import sse
+from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,11 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 WRITE_BYTES = 64 * 1024  # of one write: a server's own buffer holds no more than two of these
+
+
+# For how long a reader that is behind may go on reading what was written before the end: what it
+# may no longer have, or whom a stopping process waits for, is cut off.
+LAST_SECONDS = {"revoked": 0.4, "drain": 2.0}
 
 
 class Link(Protocol):
@@ -42,7 +48,7 @@ class EventStream(StreamingHttpResponse):
     The generator runs, and is closed, outside the request; one that never began needs no closing.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes], *, subscriber: Subscriber | None = None) -> None:
         super().__init__(
             chunks,
             content_type=sse.CONTENT_TYPE,
@@ -50,6 +56,7 @@ class EventStream(StreamingHttpResponse):
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._chunks = chunks
+        self._subscriber = subscriber
 
     @classmethod
     def ended(cls, reason: str) -> "EventStream":
@@ -63,6 +70,8 @@ class EventStream(StreamingHttpResponse):
     async def stream(self, connection: "Connection") -> None:
         """Write the chunks until they end, the client leaves or it is cut off."""
         connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]
+        if self._subscriber is not None:
+            self._subscriber.on_end = connection.expect_end
         leaving = asyncio.create_task(connection.hear())
         try:
             await self._write(connection)
@@ -73,8 +82,9 @@ class EventStream(StreamingHttpResponse):
             pass  # the client left while we wrote
         except Exception:
             logger.exception("A stream failed.")
+            connection.abort()  # Daphne would keep it open for ever, and its client waiting
         finally:
-            connection.cut = None
+            connection.settle()
             leaving.cancel()
 
     async def _write(self, connection: "Connection") -> None:
@@ -94,7 +104,7 @@ class Connection:
     Remembers that the client left, and cuts off a reader that takes nothing for the set time.
     """
 
-    __slots__ = ("_link", "_receive", "_send", "cut", "over", "response")
+    __slots__ = ("_last", "_link", "_receive", "_send", "cut", "over", "response")
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -103,6 +113,7 @@ class Connection:
         self.response: EventStream | None = None
         self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
         self.over = False  # the client left, or was cut off
+        self._last: asyncio.TimerHandle | None = None
 
     async def __call__(self, message: Any) -> None:
         """Send as the server does."""
@@ -126,9 +137,26 @@ class Connection:
         if self.cut is not None:
             self.cut()
 
+    def expect_end(self, reason: str) -> None:
+        """Cut the connection off unless the stream, which was told to end, does so soon."""
+        if self._last is None and reason in LAST_SECONDS:
+            self._last = asyncio.get_running_loop().call_later(LAST_SECONDS[reason], self.abort)
+
+    def settle(self) -> None:
+        """Note that the stream has ended: nothing is left to cut off."""
+        self.cut = None
+        if self._last is not None:
+            self._last.cancel()
+
+    def abort(self) -> None:
+        """Cut the connection; what was not sent is lost."""
+        if self._link is not None:
+            self._link.abort()
+        self.end()
+
     async def write(self, chunk: bytes) -> None:
         """Write a piece of the body, as soon as the reader's speed allows."""
-        watch = _StallWatch(self._link, self.end)
+        watch = _StallWatch(self._link, self.abort)
         try:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
@@ -163,8 +191,6 @@ class _StallWatch:
             self._since = now
         elif now - self._since >= settings.STREAMS_STALL_SECONDS * 3 / 4:
             logger.info("A reader that took nothing was cut off.", extra={"outstanding": outstanding})
-            if self._link:
-                self._link.abort()
             self._cut()
             return
         self._again()

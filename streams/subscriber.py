@@ -6,10 +6,9 @@ the ring or the log, when the reader has room. So a reader's speed costs time, n
 """
 
 import asyncio
-import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,13 @@ import psycopg_pool
 from django.conf import settings
 
 from events import log
-from events.access import AccessChanged
+from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
 
 if TYPE_CHECKING:
     from streams.hub import Hub
-
-logger = logging.getLogger(__name__)
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
@@ -59,6 +56,7 @@ class Subscriber:
         "_waiter",
         "channels",
         "live",
+        "on_end",
         "position",
         "reader",
         "since",
@@ -72,6 +70,7 @@ class Subscriber:
         # check has seen.
         self.since = since
         self.live = False
+        self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -121,6 +120,8 @@ class Subscriber:
             if reason == "revoked":
                 self._drop()
             self._wake()
+            if self.on_end is not None:
+                self.on_end(reason)
 
     def heed(self, changed: AccessChanged) -> None:
         """End the stream where a change of access may concern it; its client may ask again."""
@@ -149,8 +150,13 @@ class Subscriber:
         self._hub.join(self)
         try:
             if self._ended is None:
-                yield await self._open(last_event_id)
-                self._replaying = not self.live
+                try:
+                    opening = await self._open(last_event_id)
+                except DATABASE_AWAY:
+                    self.end("database")  # only the log can say whether it goes on from there
+                else:
+                    self._replaying = not self.live
+                    yield opening
             while self._ended is None or self._buffer:
                 if chunk := await self._turn():
                     yield chunk
@@ -230,8 +236,8 @@ class Subscriber:
         self._reset = None
         self._replaying = False
         self.position = hub.position
-        self.live = True
-        cursor = self._cursor()
+        self.live = self._ended is None  # it may have been ended while the log was asked
+        cursor = Cursor(hub.epoch, self.position)
         oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
         frame = sse.control("reset", {"reason": reason, "oldest": oldest}, cursor)
         if opening:
@@ -252,13 +258,13 @@ class Subscriber:
         epoch = hub.epoch
         try:
             page = await hub.read([*self.channels, ACCESS], self.position)
-        except DATABASE_AWAY as error:
-            logger.warning("Replay waits for the log.", extra={"error": type(error).__name__})
+            if page.epoch != epoch and self._reset is None:
+                await hub.look()  # it resets all its subscribers, this one too
+        except DATABASE_AWAY:
             await self._pushed(REREAD_SECONDS)
             return b"" if self._ended else sse.KEEPALIVE
-        if page.epoch != epoch and self._reset is None:
-            self.reset("epoch")
-            await hub.look()
+        if page.epoch != epoch and self._reset is None and self._ended is None:
+            return b""  # read in a moment between two epochs: read again
         if self._ended is not None or self._reset is not None:
             return b""
         if page.oldest > self.position + 1:
@@ -270,7 +276,7 @@ class Subscriber:
         """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
         for entry in page.entries:
             if ACCESS in entry.channels and entry.position > self.since.position:
-                self.heed(AccessChanged.model_validate_json(entry.data))
+                self.heed(read_change(entry.data))
                 if self._ended is not None:
                     return
             if not self.channels.isdisjoint(entry.channels):

@@ -67,9 +67,12 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     hub = await switchboard.hub()
     if not await _running(hub):
         return EventStream.ended("database")
-    since = hub.cursor  # before the check: what changes access after it ends the stream
     try:
-        reader, chosen = await sync_to_async(admit)(request, choose)
+        async with hub.admitting:
+            if not hub.database_up:
+                return EventStream.ended("database")
+            since = hub.cursor  # before the check: what changes access after it ends the stream
+            reader, chosen = await sync_to_async(admit)(request, choose)
     except TickertapeError as error:
         return problem(error)
     except (OperationalError, InterfaceError) as error:
@@ -80,7 +83,7 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
         return EventStream.ended("capacity")
     subscriber = Subscriber(hub, chosen, reader, since=since)
-    return EventStream(subscriber.chunks(_last_event_id(request)))
+    return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
 
 
 def _last_event_id(request: HttpRequest) -> str | None:

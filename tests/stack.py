@@ -75,6 +75,9 @@ class Stack:
     def __exit__(self, *exc: object) -> None:
         for client in self._clients:
             client.close()
+        for name, process in self.processes.items():  # all at once, then each
+            self.thaw(name)
+            process.terminate()
         for name in list(self.processes):
             self.stop(name)
 

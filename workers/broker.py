@@ -11,18 +11,18 @@ import contextlib
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Kombu's, whose `close` closes."""
 
     def close(self) -> None:
         """Close, and give back what was not acknowledged if the broker can still be told."""
         for _ in range(2):  # the wait for a message, then the giving back, may find it away
             with contextlib.suppress(*self.connection_errors):
-                super().close()
+                super().close()  # type: ignore[no-untyped-call]
                 return
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Kombu's, with our channel."""
 
     Channel = Channel

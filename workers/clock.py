@@ -45,7 +45,12 @@ class Ticker(threading.Thread):
             if not self._failing:
                 logger.warning(
                     "The clock's work failed; it goes on trying.",
-                    extra={"clock": self.name, "error": type(error).__name__, "detail": str(error)[:200]},
+                    # Not its text: a database's may quote a row.
+                    extra={
+                        "clock": self.name,
+                        "error": type(error).__name__,
+                        "sqlstate": getattr(error.__cause__, "sqlstate", None),
+                    },
                 )
             self._failing = True
             connection.close()  # it may be the broken one: the next tick opens another

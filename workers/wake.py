@@ -1,14 +1,14 @@
 """Hints that there is work, as Celery tasks: they can neither fail nor hold up who gives them.
 
-A hint is coalesced by a flag in Redis that expires, and that its task clears before it looks
-for work; so a burst of commits costs one task, and none is overlooked. Without a hint the
-workers' clocks find the work within half a second or so.
+A thread of its own sends them, so a request waits for nothing: not for Redis, not for a name
+to resolve. A hint is coalesced by a flag in Redis that expires, and that its task clears
+before it looks for work; so a burst of commits costs one task, and none is overlooked.
+Without a hint the workers' clocks find the work within half a second or so.
 """
 
 import logging
 import os
 import threading
-import time
 from typing import Any
 
 import redis
@@ -23,14 +23,14 @@ from redis.retry import Retry
 logger = logging.getLogger(__name__)
 
 FLAG_SECONDS = 1.0  # a flag whose task was lost hides work no longer than this
-OPEN_SECONDS = (0.5, 5.0)  # the breaker: no tries for so long after a failure, doubling
+PAUSE_SECONDS = (0.5, 5.0)  # no tries for so long after a failure, doubling
 
 PLACE = "workers.place"
 REACT = "workers.react"
 
 
 class Waker:
-    """Sends hints, within a tenth of a second or not at all."""
+    """Sends hints from its own thread; the connections are that thread's alone."""
 
     def __init__(self) -> None:
         seconds = settings.WORKERS_WAKE_SECONDS
@@ -40,47 +40,72 @@ class Waker:
             settings.CELERY_BROKER_URL,
             transport_options={**limits, "retry_on_timeout": False, "max_retries": 0},
         )
-        self._lock = threading.Lock()
-        self._closed_until = 0.0
-        self._wait = OPEN_SECONDS[0]
+        self._wanted: set[str] = set()
+        self._given = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tickertape-wake", daemon=True)
+        self._thread.start()
 
     def wake(self, task: str) -> None:
-        """Have a task run soon, unless one is due already or Redis was away a moment ago."""
-        if not self._may_try() or not self._lock.acquire(timeout=settings.WORKERS_WAKE_SECONDS):
-            return
-        try:
-            if self._may_try() and self._redis.set(_flag(task), 1, nx=True, px=int(FLAG_SECONDS * 1000)):
-                current_app.send_task(task, connection=self._broker, retry=False, expires=30)
-        except (RedisError, OperationalError, OSError) as error:
-            self._closed_until = time.monotonic() + self._wait
-            self._wait = min(self._wait * 2, OPEN_SECONDS[1])
-            self._broker.release()
-            logger.warning(
-                "Workers could not be woken; their clocks will look.", extra={"error": type(error).__name__}
-            )
-        else:
-            self._wait = OPEN_SECONDS[0]
-        finally:
-            self._lock.release()
-
-    def _may_try(self) -> bool:
-        return time.monotonic() >= self._closed_until
+        """Have a task run soon."""
+        self._wanted.add(task)
+        self._given.set()
 
     def clear(self, task: str) -> None:
-        """Say that a task's work is being looked for from now on."""
+        """Say that a task's work is being looked for from now on. In the task itself: it may wait."""
         try:
             self._redis.delete(_flag(task))
         except (RedisError, OSError) as error:
             logger.info("A flag could not be cleared; it expires.", extra={"error": type(error).__name__})
+
+    def stop(self) -> None:
+        """End the thread; hints that were not sent are not missed."""
+        self._stopping.set()
+        self._given.set()
+        self._thread.join(5)
+        self._broker.release()
+        self._redis.close()
+
+    def _run(self) -> None:
+        pause = PAUSE_SECONDS[0]
+        while self._given.wait() and not self._stopping.is_set():
+            self._given.clear()
+            try:
+                while self._wanted:
+                    self._send(self._wanted.pop())
+                pause = PAUSE_SECONDS[0]
+            except (RedisError, OperationalError, OSError) as error:
+                logger.warning(
+                    "Workers could not be woken; their clocks will look.",
+                    extra={"error": type(error).__name__, "pause": pause},
+                )
+                self._broker.release()
+                self._stopping.wait(pause)
+                pause = min(pause * 2, PAUSE_SECONDS[1])
+            except Exception:
+                logger.exception("Waking failed.")
+                self._stopping.wait(pause)
+
+    def _send(self, task: str) -> None:
+        """Send a task, unless one is due already."""
+        if self._redis.set(_flag(task), 1, nx=True, px=int(FLAG_SECONDS * 1000)):
+            current_app.send_task(task, connection=self._broker, retry=False, expires=30)
 
 
 def _flag(task: str) -> str:
     return f"{settings.REDIS_PREFIX}:wake:{task}"
 
 
-_wakers: dict[int, Waker] = {}  # by process: a broker's connection must not cross a fork
+_wakers: dict[int, Waker] = {}  # by process: neither a thread nor a connection crosses a fork
+_making = threading.Lock()
 
 
 def waker() -> Waker:
     """Return this process's waker."""
-    return _wakers.setdefault(os.getpid(), _wakers.get(os.getpid()) or Waker())
+    found = _wakers.get(os.getpid())
+    if found is None:
+        with _making:
+            found = _wakers.get(os.getpid())
+            if found is None:
+                found = _wakers[os.getpid()] = Waker()
+    return found

@@ -10,7 +10,7 @@ from project.embedded import Postgres, Valkey
 from tests.stack import Stack
 
 # What production waits long for is short here, so that a test need not.
-HASTY = {"STREAMS_HEARTBEAT_SECONDS": "1", "STREAMS_RECHECK_SECONDS": "4"}
+HASTY = {"STREAMS_HEARTBEAT_SECONDS": "1", "STREAMS_RECHECK_SECONDS": "4", "STREAMS_DRAIN_SECONDS": "0.5"}
 
 _figures = pytest.StashKey[list[str]]()
 

@@ -31,7 +31,7 @@ def settle(stack: Stack) -> str:
     with stack.connect() as connection:
 
         def placed() -> bool:
-            """all is placed"""
+            """All is placed."""
             row = connection.execute("SELECT count(*) FROM events_event WHERE position IS NULL").fetchone()
             return row[0] == 0
 

@@ -83,7 +83,7 @@ def test_streams_stay_open_while_postgresql_restarts(alone, item, stopped):
         back = time.monotonic()
 
         def posted() -> bool:
-            """posting works again"""
+            """Posting works again."""
             answer = alice["daphne"].post(f"/api/items/{item}/comments", json={"text": "after"})
             return answer.status_code == 201
 

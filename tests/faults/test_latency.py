@@ -15,9 +15,10 @@ def test_a_comment_is_there_at_once(stack, server, request, figure):
     waits = []
     with listening(bob, f"/streams/items/{item}/") as stream:
         for number in range(COMMENTS):
-            answer = alice.post(f"/api/items/{item}/comments", json={"text": f"comment {number}"})
+            text = f"comment {number}"
+            answer = alice.post(f"/api/items/{item}/comments", json={"text": text})
             answered = time.perf_counter()
-            [got] = stream.until(lambda got: got.data.get("text") == f"comment {number}")[-1:]
+            [got] = stream.until(lambda got, text=text: got.data.get("text") == text)[-1:]
             assert answer.json()["id"] == got.data["comment_id"]
             waits.append(max(0.0, got.at - answered) * 1000)
 

@@ -72,9 +72,7 @@ def test_promise_2_an_edit_and_a_delete_that_race_end_in_log_and_table_alike(rou
             gate.execute("SELECT FROM events_item WHERE id = %s FOR UPDATE", [item])
             for number, racer in enumerate(racers, start=1):
                 racer.start()
-                eventually(
-                    lambda number=number: waiting(watch) == number
-                )  # both stand at the lock, in this order
+                eventually(lambda number=number: waiting(watch) == number)  # at the lock, in this order
         for racer in racers:
             racer.join(10)
 
@@ -117,8 +115,8 @@ def test_promise_2_edits_and_deletes_at_once_end_in_log_and_table_alike(rough):
 def waiting(connection) -> int:
     """Return how many statements wait for a row that another holds."""
     row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        " AND query LIKE '%events_item%'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE '%events_item%'"
     ).fetchone()
     return row[0]
 

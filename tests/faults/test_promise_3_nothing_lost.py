@@ -102,12 +102,12 @@ def test_promise_3_the_header_beats_the_query_and_an_empty_one_is_none(client, t
 @pytest.mark.parametrize(
     ("reason", "make"),
     [
-        ("epoch", lambda id: "0123456789-" + id.partition("-")[2]),
-        ("ahead", lambda id: id.partition("-")[0] + "-" + str(10**12)),
-        ("malformed", lambda id: "garbage"),
-        ("malformed", lambda id: id + "-1"),
-        ("malformed", lambda id: id.replace("-", "-0")),
-        ("malformed", lambda id: "9" * 5000),
+        ("epoch", lambda cursor: "0123456789-" + cursor.partition("-")[2]),
+        ("ahead", lambda cursor: cursor.partition("-")[0] + "-" + str(10**12)),
+        ("malformed", lambda cursor: "garbage"),
+        ("malformed", lambda cursor: cursor + "-1"),
+        ("malformed", lambda cursor: cursor.replace("-", "-0")),
+        ("malformed", lambda cursor: "9" * 5000),
     ],
 )
 def test_promise_3_an_id_that_proves_nothing_is_reset_then_live(rough, tape, reason, make):
@@ -117,7 +117,7 @@ def test_promise_3_an_id_that_proves_nothing_is_reset_then_live(rough, tape, rea
 
 def test_promise_3_a_pruned_id_is_reset_and_the_last_one_kept_is_not(rough, tape):
     path, ids = tape
-    epoch, _, position = ids[2].partition("-")
+    _, _, position = ids[2].partition("-")
     with rough.connect() as connection:
         while not connection.execute("SELECT done FROM tickertape_prune(%s, 1000)", [position]).fetchone()[0]:
             pass
@@ -126,7 +126,7 @@ def test_promise_3_a_pruned_id_is_reset_and_the_last_one_kept_is_not(rough, tape
         client = rough.login("alice", rough.url(name))
 
         def forgotten(client=client) -> bool:
-            """the hub, which may still hold what was pruned, has looked at the log"""
+            """The hub, which may still hold what was pruned, has looked at the log."""
             with listening(client, path, last_event_id=ids[0]) as stream:
                 return stream.opened.data["mode"] == "reset"
 

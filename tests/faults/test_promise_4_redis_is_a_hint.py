@@ -114,7 +114,7 @@ def test_promise_4_posts_succeed_and_events_arrive_without_redis(alone, talk, hu
     slowest = max(talk.took[without:])
 
     def live() -> bool:
-        """streams are live again"""
+        """Streams are live again."""
         return talk.lag() < LIVE_SECONDS
 
     eventually(live, seconds=5)
@@ -171,7 +171,10 @@ def test_promise_4_messages_that_are_no_batches_are_ignored(alone, talk):
     with alone.connect() as connection:
         epoch, head = connection.execute("SELECT epoch, head FROM events_logstate").fetchone()
     junk = [b"", b"junk", b"\xc1", msgpack.packb([1, 2]), msgpack.packb("text"), msgpack.packb({"a": 1})]
-    junk += [msgpack.packb(("another", 0, head + 9, [])), msgpack.packb((epoch, head + 1_000, head + 1_009, []))]
+    junk += [
+        msgpack.packb(("another", 0, head + 9, [])),
+        msgpack.packb((epoch, head + 1_000, head + 1_009, [])),
+    ]
     with redis.Redis.from_url(alone.valkey.url) as control:
         for message in junk:
             control.publish(f"{alone.name}:events", message)
@@ -183,11 +186,13 @@ def test_promise_4_an_append_needs_no_redis_to_be_placed(alone):
     kill(alone.valkey)
     try:
         with alone.connect() as connection:
-            id = append(connection, "item:1")
+            event = append(connection, "item:1")
 
             def placed() -> bool:
-                """a worker's clock placed it"""
-                row = connection.execute("SELECT position FROM events_event WHERE id = %s", [id]).fetchone()
+                """A worker's clock placed it."""
+                row = connection.execute(
+                    "SELECT position FROM events_event WHERE id = %s", [event]
+                ).fetchone()
                 return row[0] is not None
 
             eventually(placed, seconds=BEHIND_SECONDS + NOISE_SECONDS)

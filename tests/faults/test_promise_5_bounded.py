@@ -37,7 +37,9 @@ class SlowReader(threading.Thread):
             if not self.wire.read(most=SLOW_BYTES_A_SECOND // 20):
                 break
             time.sleep(1 / 20)
-        self.notes = [each["data"]["n"].partition("<")[0] for each in blocks(self.wire.body) if each["event"] == "Noted"]
+        self.notes = [
+            each["data"]["n"].partition("<")[0] for each in blocks(self.wire.body) if each["event"] == "Noted"
+        ]
         self.wire.close()
 
 
@@ -84,14 +86,14 @@ def test_promise_5_readers_that_never_read_cost_little_and_are_cut_off(rough, bo
         assert slow.notes == [f"s{n}" for n in range(SLOW_EVENTS)]
 
         def cut() -> bool:
-            """those who took nothing are gone"""
+            """Those who took nothing are gone."""
             return not never & set(unread(port))
 
         eventually(cut, seconds=STALL_SECONDS * 2)
         assert good.error is None
     figure(
-        f"{bounded.rstrip('5')}: {EVENTS * EVENT_BYTES / 1e6:.0f} MB past {NEVER_READERS} clients that never read:"
-        f" +{most / 1e6:.0f} MB in the process, at most {most_kernel / 1024:.0f} KiB each in the kernel"
+        f"{bounded.rstrip('5')}: {EVENTS * EVENT_BYTES / 1e6:.0f} MB past {NEVER_READERS} clients that never"
+        f" read: +{most / 1e6:.0f} MB in the process, at most {most_kernel / 1024:.0f} KiB each in the kernel"
     )
     assert most < NEVER_READERS * READER_BYTES + OTHER_BYTES
     assert most_kernel < KERNEL_BYTES

@@ -11,9 +11,9 @@ from tests.faults.wire import append
 def kept(rough):
     """A placed event and a connection that may try to change it."""
     with rough.connect() as connection:
-        id = append(connection, "item:1", data={"n": "kept"})
+        event = append(connection, "item:1", data={"n": "kept"})
         settle(rough)
-        yield connection, id
+        yield connection, event
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,8 @@ def kept(rough):
         "TRUNCATE events_event CASCADE",
         "INSERT INTO events_event (type, version, data, channels, position)"
         " VALUES ('Noted', 1, '{}', '{item:1}', 1000000)",
-        "INSERT INTO events_event (type, version, data, channels, parked) VALUES ('Noted', 1, '{}', '{item:1}', 'no')",
+        "INSERT INTO events_event (type, version, data, channels, parked)"
+        " VALUES ('Noted', 1, '{}', '{item:1}', 'no')",
         "UPDATE events_channelposition SET channel = 'item:2' WHERE channel = 'item:1'",
         "DELETE FROM events_channelposition WHERE channel = 'item:1'",
         "TRUNCATE events_channelposition",
@@ -41,30 +42,30 @@ def kept(rough):
     ],
 )
 def test_promise_9_the_database_refuses_to_change_what_happened(kept, statement):
-    connection, id = kept
+    connection, event = kept
     whole = "SELECT * FROM events_event WHERE id = %s"
-    before = connection.execute(whole, [id]).fetchone()
+    before = connection.execute(whole, [event]).fetchone()
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
-        connection.execute(statement, {"id": id})
+        connection.execute(statement, {"id": event})
 
-    assert connection.execute(whole, [id]).fetchone() == before
+    assert connection.execute(whole, [event]).fetchone() == before
 
 
 def test_promise_9_an_unplaced_event_gets_its_position_from_the_placing_only(kept):
     connection, _ = kept
     with connection.transaction(force_rollback=True):
-        id = append(connection, "item:1")
+        event = append(connection, "item:1")
         for change in ("position = 1000000", "data = '[]'", "parked = 'no'"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
-                connection.execute(f"UPDATE events_event SET {change} WHERE id = %s", [id])
+                connection.execute(f"UPDATE events_event SET {change} WHERE id = %s", [event])
 
 
-@pytest.mark.parametrize("type", ["", "noted", "Not ed", "Noted\ndata: x", "N" * 65, "É"])
-def test_promise_9_a_name_that_could_break_a_frame_is_refused_by_the_database(kept, type):
+@pytest.mark.parametrize("name", ["", "noted", "Not ed", "Noted\ndata: x", "N" * 65, "É"])
+def test_promise_9_a_name_that_could_break_a_frame_is_refused_by_the_database(kept, name):
     connection, _ = kept
     with pytest.raises(psycopg.errors.CheckViolation):
-        append(connection, "item:1", type=type)
+        append(connection, "item:1", kind=name)
 
 
 @pytest.mark.parametrize("data", ['{"n":\n1}', '{"n":\r1}', "{}\n\nevent: x"])
@@ -72,7 +73,8 @@ def test_promise_9_data_of_more_than_one_line_is_refused_by_the_database(kept, d
     connection, _ = kept
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(
-            "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')", [data]
+            "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')",
+            [data],
         )
 
 
@@ -80,7 +82,10 @@ def test_promise_9_what_cannot_be_placed_is_parked_alone(rough):
     alice = both(rough, "alice")
     channel, poison = (f"item:{new_item(alice['daphne'])}" for _ in range(2))
     settle(rough)
-    with on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}") as streams, rough.connect() as connection:
+    with (
+        on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}") as streams,
+        rough.connect() as connection,
+    ):
         connection.execute(
             "CREATE FUNCTION test_refuse() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN RAISE EXCEPTION 'a test refuses'; END $$;"
@@ -109,6 +114,8 @@ def test_promise_9_what_cannot_be_placed_is_parked_alone(rough):
         assert [position for position, _ in rows] == list(range(begin, begin + 5))
         assert [parked is not None for _, parked in rows] == [False, True, False, True, False]
         assert "a test refuses" in rows[1][1]
-    with on_both(rough, alice, f"/streams/?channel={channel}&channel={poison}", last_event_id="earliest") as replays:
+    with on_both(
+        rough, alice, f"/streams/?channel={channel}&channel={poison}", last_event_id="earliest"
+    ) as replays:
         for stream in replays.values():
             assert notes(stream.until(noted(2))) == [0, 1, 2]

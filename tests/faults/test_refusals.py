@@ -47,7 +47,8 @@ def test_what_does_not_exist_is_not_found(bob):
 @pytest.mark.parametrize(
     "name",
     ["", "item", "item:", "item:0", "item:01", "item:x", "item:-1", "item:1 ", "item:9999999999999999999",
-     "system:1", "user:alice", "nonsense:1", "internal:access", "ITEM:1", "item:1%0A", "item:1%00", "%ED%A0%80", "x" * 5000],
+     "system:1", "user:alice", "nonsense:1", "internal:access", "ITEM:1", "item:1%0A", "item:1%00",
+     "%ED%A0%80", "x" * 5000],
 )  # fmt: skip
 def test_a_malformed_channel_is_a_bad_request(bob, name):
     assert refused(bob, f"/streams/?channel={name}") == (400, "channel_malformed")
@@ -60,7 +61,9 @@ def test_no_channel_and_too_many_are_bad_requests(bob):
     assert (status, code) == (400, "too_many_channels")
 
 
-@pytest.mark.parametrize("path", ["/streams/?channel=system", "/streams/me/", "/streams/items/1/", "/streams/?channel=x"])
+@pytest.mark.parametrize(
+    "path", ["/streams/?channel=system", "/streams/me/", "/streams/items/1/", "/streams/?channel=x"]
+)
 @pytest.mark.parametrize("server", SERVERS)
 def test_who_is_not_logged_in_is_told_so(rough, server, path):
     with httpx.Client(base_url=rough.url(server), timeout=10) as nobody:

@@ -63,7 +63,11 @@ def test_it_arrives_as_it_was_typed_and_as_nothing_else(rough, alice):
     # Some clients split by these as well (Python's `splitlines`).
     assert body.decode().splitlines() == body.decode().split("\n")[:-1]
     with listening(alice, path, last_event_id="earliest") as replay:
-        replayed = [each.data["text"] for each in replay.until(lambda got: got.event == "stream.live") if "text" in each.data]
+        replayed = [
+            each.data["text"]
+            for each in replay.until(lambda got: got.event == "stream.live")
+            if "text" in each.data
+        ]
     assert replayed == got
 
 

@@ -91,7 +91,7 @@ def await_placer(stack: Stack, *, event: str) -> None:
     with stack.connect() as connection:
 
         def stands() -> bool:
-            """a worker stands in the placing"""
+            """A worker stands in the placing."""
             row = connection.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND query LIKE '%%tickertape_place%%' AND wait_event = %s AND pid <> pg_backend_pid()",
@@ -149,8 +149,10 @@ def test_a_worker_hurt_between_placing_and_publishing(pair, said, hurt):
             said.append()
 
             def placed() -> bool:
-                """all is placed"""
-                row = connection.execute("SELECT count(*) FROM events_event WHERE position IS NULL").fetchone()
+                """All is placed."""
+                row = connection.execute(
+                    "SELECT count(*) FROM events_event WHERE position IS NULL"
+                ).fetchone()
                 return row[0] == 0
 
             eventually(placed, seconds=DELAY_SECONDS)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import select
 import socket
 import time
 from collections.abc import Mapping
@@ -53,11 +52,13 @@ class Wire:
 
     def read(self, *, most: int = 65_536, seconds: float = 10) -> bytes:
         """Return some bytes, none once the server has closed; fail where nothing came in time."""
-        assert select.select([self.socket], [], [], seconds)[0], f"nothing came in {seconds} s"
+        self.socket.settimeout(seconds)
         try:
             got = self.socket.recv(most)
         except ConnectionResetError:
             got = b""
+        except TimeoutError:
+            raise AssertionError(f"nothing came in {seconds} s after {self.raw[-200:]!r}") from None
         self.closed = not got
         self.raw += got
         return got
@@ -121,12 +122,12 @@ def append(
     connection: psycopg.Connection[Any],
     *channels: str,
     data: Mapping[str, Any] | None = None,
-    type: str = "Noted",
+    kind: str = "Noted",
 ) -> int:
     """Record an event as `log.append` does, but in a transaction of the test's and without a hint."""
     row = connection.execute(
         "INSERT INTO events_event (type, version, data, channels) VALUES (%s, 1, %s, %s) RETURNING id",
-        [type, json.dumps(data or {}, separators=(",", ":")), list(channels)],
+        [kind, json.dumps(data or {}, separators=(",", ":")), list(channels)],
     ).fetchone()
     return int(row[0])
 
