@@ -68,7 +68,7 @@ $$;
 -- row makes placers take turns, and each statement's own snapshot (READ COMMITTED) sees all that
 -- the placers before it did.
 CREATE FUNCTION tickertape_place(batch integer, OUT epoch text, OUT head bigint, OUT placed integer)
-LANGUAGE plpgsql SET tickertape.sequencing = 'on' AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     l events_logstate;
     e record;
@@ -76,6 +76,8 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'tickertape_place needs READ COMMITTED';
     END IF;
+    -- Not a SET of the function: only a superuser may give one for a parameter of ours.
+    PERFORM set_config('tickertape.sequencing', 'on', true);
     -- A position that was seen must outlive a crash, whatever the cluster's default.
     PERFORM set_config('synchronous_commit', 'on', true)
         WHERE current_setting('synchronous_commit') = 'off';
@@ -119,6 +121,7 @@ BEGIN
     IF placed > 0 OR l.ticked_at IS NULL OR l.ticked_at < clock_timestamp() - interval '900 milliseconds' THEN
         UPDATE events_logstate SET head = tickertape_place.head, ticked_at = clock_timestamp() WHERE id = 1;
     END IF;
+    PERFORM set_config('tickertape.sequencing', '', true);
 END
 $$;
 

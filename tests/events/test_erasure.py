@@ -1,8 +1,8 @@
 """Erasure: what a person wrote and is called by is gone; places, and others' words, stay."""
 
-import itertools
 import json
 from io import StringIO
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -317,7 +317,7 @@ def test_it_goes_in_batches_that_hold_nothing(world, monkeypatch):
     erase(world.bob, progress=progress)
 
     assert len(seen) > 3
-    assert {b - a for a, b in itertools.pairwise(seen)} <= {1, 2, 3}
+    assert {b - a for a, b in pairwise(seen)} <= {1, 2, 3}
     assert where_secret_is() == []
 
 
@@ -408,7 +408,8 @@ def test_the_command_has_the_old_versions_of_the_rows_overwritten(world):
         """Tell how often the table that was vacuumed least was."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT min(pg_stat_get_vacuum_count(name::regclass)) FROM unnest(%s) AS name", [list(tables)]
+                "SELECT min(pg_stat_get_vacuum_count(name::regclass)) FROM unnest(%s::text[]) AS name",
+                [list(tables)],
             )
             return cursor.fetchone()[0]
 

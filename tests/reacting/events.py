@@ -1,0 +1,16 @@
+"""What is called and what is echoed."""
+
+from events.registry import EventType
+
+
+class Called(EventType):
+    """Somebody called."""
+
+    n: int
+    seconds: float = 0
+
+
+class Echoed(EventType):
+    """It was echoed."""
+
+    n: int
