@@ -223,10 +223,8 @@ class Deployed:
 def deployed(services, postgres) -> Iterator[Deployed]:
     folder = Path(tempfile.mkdtemp(prefix="tickertape-"))
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        # A superuser, as the image of PostgreSQL makes the one of POSTGRES_USER.
-        connection.execute(
-            f"CREATE ROLE tickertape SUPERUSER LOGIN PASSWORD '{SECRETS['POSTGRES_PASSWORD']}'"
-        )
+        # An ordinary role, as managed databases give: less than the image of PostgreSQL makes.
+        connection.execute(f"CREATE ROLE tickertape LOGIN PASSWORD '{SECRETS['POSTGRES_PASSWORD']}'")
         connection.execute("CREATE DATABASE compose OWNER tickertape")
     port = free_port()
     made = Deployed(

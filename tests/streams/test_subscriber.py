@@ -330,9 +330,8 @@ async def test_a_stream_that_is_never_idle_ends_with_its_session_all_the_same(hu
         await stream.frame()
         chunk = b""
         while b"stream.end" not in chunk and hub.position < begin + 1_000:
-            assert hub.apply(
-                Batch(hub.epoch, hub.position, hub.position + 1, (published(hub, hub.position + 1),))
-            )
+            after = hub.position + 1
+            assert hub.apply(Batch(hub.epoch, hub.position, after, (published(hub, after),)))
             chunk = await stream.chunk()
             await asyncio.sleep(0.001)
     assert b'{"reason":"revoked"}' in chunk
