@@ -448,3 +448,27 @@ async def test_leaving_leaves_nothing_behind(hub, subscribe):
         assert hub.connections == 1
     assert hub.connections == 0
     assert hub._by_channel == {}
+
+
+async def test_an_opening_that_only_the_log_could_decide_says_that_it_is_away(hub, subscribe, monkeypatch):
+    async def away():
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(hub, "look", away)
+    async with subscribe(cursor=Cursor(hub.epoch, hub.position + 1)) as stream:
+        assert (await stream.frame()).data == {"reason": "database"}
+        assert await stream.over()
+
+
+async def test_who_lost_access_while_the_log_was_asked_gets_nothing_more(hub, world, subscribe, monkeypatch):
+    async def look():
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+
+    monkeypatch.setattr(hub, "look", look)
+    async with subscribe(cursor=Cursor("0123456789", 3)) as stream:
+        await stream.chunk()
+        await world.append(99)
+        await tell(hub, world)
+        assert (await stream.frame()).data == {"reason": "revoked"}
+        assert await stream.over()
