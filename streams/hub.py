@@ -76,6 +76,7 @@ class Hub:
         # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
         self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
+        self._failed = False
         self._listening = False
 
     # --- life -------------------------------------------------------------------------------------
@@ -325,7 +326,10 @@ class Hub:
                     logger.warning("The log is away; streams wait.", extra={"error": type(error).__name__})
                 self.database_up = False
             except Exception:
-                logger.exception("The look at the log failed.")
+                if self.database_up or not self._failed:  # once, not every second
+                    logger.exception("The look at the log failed; it goes on trying.")
+                self._failed = True
+                self.database_up = False
             await asyncio.sleep(settings.STREAMS_LOOK_SECONDS)
 
     def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:

@@ -84,6 +84,7 @@ class EventStream(StreamingHttpResponse):
             pass  # the client left while we wrote
         except Exception:
             logger.exception("A stream failed.")
+            connection.settle()
             connection.abort()  # Daphne would keep it open for ever, and its client waiting
         finally:
             connection.settle()
