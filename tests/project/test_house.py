@@ -24,8 +24,6 @@ PARTS = {
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
     "docs", "bench", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
-# Where the answer to "why so long?" was a good one.
-WHY_LONGER = {"streams/hub.py": "one state machine, whose parts share all of its state"}
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 
@@ -194,7 +192,7 @@ def test_the_models_and_the_migrations_agree(django_db_setup, django_db_blocker)
 
 def test_modules_stay_small():
     for name, text in sources().items():
-        if "/migrations/" not in name and name not in WHY_LONGER:
+        if "/migrations/" not in name:
             assert text.count("\n") <= 400, f"{name}: ask why, and split it"
 
 
