@@ -25,7 +25,8 @@ def test_a_comment_reaches_who_looks_at_the_item(stack, server):
 
     with listening(bob, f"/streams/items/{item}/") as stream:
         posted = comment(alice, item, "Hello")
-        [*_, got] = stream.until(lambda got: got.event == "CommentAdded")  # the item's own event may be before
+        # The item's own event may come before.
+        [*_, got] = stream.until(lambda got: got.event == "CommentAdded")
 
     assert stream.opened.event == "stream.open"
     assert stream.opened.data["mode"] == "live"
