@@ -1,6 +1,9 @@
 """Erasure: what a person wrote and is called by is gone; places, and others' words, stay."""
 
+import contextlib
+import dataclasses
 import json
+import threading
 from io import StringIO
 from itertools import pairwise
 from types import SimpleNamespace
@@ -301,6 +304,34 @@ def test_a_rebuild_under_way_does_not_bring_it_back(world, held, background):
         until_someone_waits()
     erasing.result(20)
     assert where_secret_is() == []
+
+
+def test_a_rebuild_between_the_log_and_the_rows_does_not_bring_it_back(world, background, monkeypatch):
+    """Rows whose events were pruned are taken over as they are: not while they are being erased."""
+    log.place()
+    log.prune(log.head().position)
+    comments.add_comment(world.alice, world.item.pk, text="something to fold")
+    log.place()
+    monkeypatch.setattr(erasure, "_erase_log", lambda user_id: iter(()))
+    monkeypatch.setattr(erasure, "WAIT_SECONDS", 0)
+    model = readmodels.registered()["comments"]
+    folding, go_on = threading.Event(), threading.Event()
+
+    def slowly(event, event_id):
+        folding.set()
+        assert go_on.wait(20)
+        model.fold(event, event_id)
+
+    rebuilding = background(lambda: readmodels.rebuild(dataclasses.replace(model, fold=slowly)))
+    assert folding.wait(20)
+    erasing = background(lambda: erase(world.bob))
+    with contextlib.suppress(TimeoutError):
+        erasing.result(2)  # it waits, or has gone ahead
+    go_on.set()
+    rebuilding.result(20)
+    erasing.result(20)
+
+    assert "events_comment" not in where_secret_is()
 
 
 def test_it_goes_in_batches_that_hold_nothing(world, monkeypatch):
