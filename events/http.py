@@ -8,7 +8,7 @@ browser outside of the API keeps its HTML.
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -82,9 +82,9 @@ _BY_STATUS: dict[int, type[TickertapeError]] = {
 }
 
 
-def problem(error: TickertapeError) -> HttpResponse:
-    """Return an error as a problem+json response."""
-    return _fill(HttpResponse(status=error.status), error)
+def problem(error: TickertapeError, **more: object) -> HttpResponse:
+    """Return an error as a problem+json response, with members of its own where `more` names them."""
+    return _fill(HttpResponse(status=error.status), error, more)
 
 
 def translate(exception: BaseException | None) -> TickertapeError:
@@ -163,7 +163,9 @@ def _detail(error: TickertapeError) -> str:
     return error.detail
 
 
-def _fill(response: HttpResponse, error: TickertapeError) -> HttpResponse:
+def _fill(
+    response: HttpResponse, error: TickertapeError, more: Mapping[str, object] | None = None
+) -> HttpResponse:
     """Write the error into a response, whose other headers (`Allow`, cookies) stay."""
     body = {
         "type": f"urn:tickertape:error:{error.code}",
@@ -174,6 +176,7 @@ def _fill(response: HttpResponse, error: TickertapeError) -> HttpResponse:
         "errors": [
             {"field": fault.field[:100], "message": fault.message} for fault in error.errors[:MOST_FAULTS]
         ],
+        **(more or {}),
     }
     response.content = json.dumps(body)
     response["Content-Type"] = CONTENT_TYPE

@@ -17,11 +17,13 @@ from django.dispatch import Signal
 
 from events.channels import Channel, check_names
 from events.cursor import Cursor
-from events.errors import FieldError, PayloadInvalid, PayloadTooLarge
+from events.errors import FieldError, PayloadInvalid, PayloadTooLarge, Unavailable
 from events.registry import EventType, encode
 
 EventId = NewType("EventId", int)
 T = TypeVar("T")
+
+SNAPSHOT_TRIES = 50  # each places what the one before saw unplaced: more means that something is wrong
 
 # Sent after a commit that appended: a hint that placing has work. The only arrow upwards.
 appended = Signal()
@@ -59,10 +61,12 @@ class Entry:
 class Page:
     """Consecutive entries: all there are above `after` up to and including `covered_to`.
 
-    Where `oldest > after + 1`, something between was pruned: continuity is not proven.
+    Where `oldest > after + 1`, something between was pruned: continuity is not proven. The epoch
+    began with the head at `began`: positions above it may have been others' in an earlier one.
     """
 
     epoch: str
+    began: int
     head: int
     oldest: int
     after: int
@@ -178,7 +182,7 @@ WITH found AS (
            sum(octet_length(e.data)) OVER (ORDER BY e.position) - octet_length(e.data) AS before
     FROM found JOIN events_event e USING (position)
 )
-SELECT l.epoch, l.head, l.oldest, (SELECT max(position) FROM found),
+SELECT l.epoch, l.began, l.head, l.oldest, (SELECT max(position) FROM found),
        (SELECT count(*) FROM found),
        s.position, s.id, s.type, s.version, s.data, s.channels, s.actor_id
 FROM events_logstate l LEFT JOIN sized s ON s.before < %(bytes)s
@@ -202,15 +206,15 @@ CHANNELS_SQL = ALL_SQL.replace(
 
 def page_of(rows: Sequence[Sequence[Any]], *, after: int, limit: int) -> Page:
     """Make a page of the rows that ALL_SQL or CHANNELS_SQL returned."""
-    epoch, head_, oldest, last_found, found = rows[0][:5]
+    epoch, began, head_, oldest, last_found, found = rows[0][:6]
     entries = tuple(
-        Entry(row[5], EventId(row[6]), row[7], row[8], row[9], tuple(row[10]), row[11])
+        Entry(row[6], EventId(row[7]), row[8], row[9], row[10], tuple(row[11]), row[12])
         for row in rows
-        if row[5] is not None
+        if row[6] is not None
     )
     whole = found < limit and (not entries or entries[-1].position == last_found)
     covered_to = max(head_, after) if whole else entries[-1].position
-    return Page(epoch, head_, oldest, after, covered_to, entries)
+    return Page(epoch, began, head_, oldest, after, covered_to, entries)
 
 
 def read(
@@ -232,13 +236,15 @@ def read(
 def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cursor]:
     """Run `query` and return its result with the cursor at which it is true.
 
+    Raises Unavailable where the channels are never without an unplaced event.
+
     Who renders the result and streams the channels from the cursor misses nothing and sees
     nothing twice: the query sees just the changes whose events are at or below the cursor.
     Not inside a transaction. `query` must fetch what it needs, lazy querysets included.
     """
     if connection.in_atomic_block:
         raise transaction.TransactionManagementError("a snapshot is a transaction of its own")
-    while True:
+    for _ in range(SNAPSHOT_TRIES):
         with transaction.atomic(), closing(connection.cursor()) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
@@ -251,6 +257,7 @@ def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cu
         if not unplaced:
             return result, Cursor(epoch, head_)  # type: ignore[return-value]
         place()
+    raise Unavailable("There is too much going on in these channels; try again soon.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class LogState(models.Model):
     head = models.BigIntegerField(default=0)  # the last position given
     oldest = models.BigIntegerField(default=1)  # the first position still kept
     epoch = models.TextField()
+    began = models.BigIntegerField(default=0)  # the head when the epoch began
     system_identifier = models.BigIntegerField()
     timeline = models.TextField()
     ticked_at = models.DateTimeField(null=True)  # when a worker's clock last placed

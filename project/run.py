@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 20.0  # between two lines about what is missing
 
 
 class Refused(Exception):
-    """Nothing was started; the message is one line for a person."""
+    """It cannot run; the message is one line for a person."""
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ class Run:
     engines: list[Engine] = field(default_factory=list)
 
     def run(self, lock: int) -> int:
-        """Start everything, watch it, end it; say in the lock's file when that begins."""
+        """Start everything, watch it, end it; say in the lock's file when the end begins."""
         self._recover()
         host, port = _address(self.environment)
         supervisor = Supervisor(self.folder)
@@ -70,14 +70,13 @@ class Run:
             self._start(supervisor, host, port)
             supervisor.until(None)
         except StopAsked:
-            _write_lock(lock, "stopping")
             supervisor.console.say("stopping")
-            code = 0
-        except (EngineError, Refused) as error:
+        except EngineError as error:
+            raise Refused(str(error)) from None
+        finally:
             _write_lock(lock, "stopping")
-            code = fail(str(error))
-        self._end(supervisor)
-        return code
+            self._end(supervisor)
+        return 0
 
     def _recover(self) -> None:
         """End what a run that was killed left behind."""

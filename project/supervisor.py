@@ -112,7 +112,7 @@ class Supervisor:
     # --- Running --------------------------------------------------------------------------
 
     def add(self, child: Child) -> None:
-        """Start a child, and from now on start it again whenever it dies."""
+        """Start a child, and start it again whenever it dies; raise EngineError if the first time fails."""
         self.children[child.name] = child
         self._launch(child)
 
@@ -145,9 +145,6 @@ class Supervisor:
         child.started, child.retry_at = time.monotonic(), None
         try:
             child.process = child.launch(writing)
-        except EngineError as error:
-            self.console.say(str(error), name=child.name)
-            self._later(child)
         finally:
             os.close(writing)
         self._record()
@@ -157,10 +154,17 @@ class Supervisor:
         for child in self.children.values():
             if child.retry_at is not None:
                 if now >= child.retry_at:
-                    self._launch(child)
+                    self._relaunch(child)
             elif child.process and child.process.poll() is not None:
                 self._kill(child.process.pid)  # what it started, a pool's processes, goes with it
                 self._later(child)
+
+    def _relaunch(self, child: Child) -> None:
+        try:
+            self._launch(child)
+        except EngineError as error:
+            self.console.say(str(error), name=child.name)
+            self._later(child)
 
     def _later(self, child: Child) -> None:
         now = time.monotonic()

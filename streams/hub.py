@@ -10,16 +10,13 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import psycopg
-import redis.asyncio
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from events import channels as names
@@ -27,8 +24,8 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
-from streams import sse
-from streams.batch import Batch, Published, redis_channel
+from streams import hints, sse
+from streams.batch import Batch, Published
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Reader, Subscriber
 
@@ -36,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
-PING_SECONDS = 2.0  # a Redis that does not answer two of them is half-open: connect anew
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 
@@ -76,6 +72,7 @@ class Hub:
         # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
         self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
+        self._failed = False
         self._listening = False
 
     # --- life -------------------------------------------------------------------------------------
@@ -325,7 +322,10 @@ class Hub:
                     logger.warning("The log is away; streams wait.", extra={"error": type(error).__name__})
                 self.database_up = False
             except Exception:
-                logger.exception("The look at the log failed.")
+                if self.database_up or not self._failed:  # once, not every second
+                    logger.exception("The look at the log failed; it goes on trying.")
+                self._failed = True
+                self.database_up = False
             await asyncio.sleep(settings.STREAMS_LOOK_SECONDS)
 
     def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
@@ -362,7 +362,7 @@ class Hub:
         wait = 0.1
         while True:
             try:
-                async with contextlib.aclosing(self._messages()) as messages:
+                async with contextlib.aclosing(hints.messages()) as messages:
                     async for message in messages:
                         wait = 0.1
                         await self._hear(message)
@@ -376,37 +376,6 @@ class Hub:
             self._listening = self.redis_up = False
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, 1.0)
-
-    async def _messages(self) -> AsyncGenerator[bytes | None]:
-        """Yield None once subscribed, then each message; raise where Redis stops answering."""
-        client = redis.asyncio.Redis.from_url(
-            settings.REDIS_URL,
-            socket_connect_timeout=1.0,
-            socket_timeout=2 * PING_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # _listen does that, and reads the log meanwhile
-        )
-        subscription = client.pubsub()
-        try:
-            await subscription.subscribe(redis_channel())
-            answered = asked = time.monotonic()
-            while True:
-                message = await subscription.get_message(timeout=PING_SECONDS)
-                now = time.monotonic()
-                if message is not None:
-                    answered = now
-                    if message["type"] == "subscribe":
-                        yield None
-                    elif message["type"] == "message":
-                        yield message["data"]
-                if now - answered > 2.5 * PING_SECONDS:
-                    raise TimeoutError("Redis does not answer")
-                if now - asked >= PING_SECONDS:
-                    await subscription.ping()
-                    asked = now
-        finally:
-            for close in (subscription.aclose, client.aclose):
-                with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    await close()
 
     async def _hear(self, message: bytes | None) -> None:
         """Read the log after a subscription was acknowledged, and after a batch that left a gap."""

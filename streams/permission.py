@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.backends.db import SessionStore
@@ -13,7 +12,7 @@ from django.http import HttpRequest
 
 from events.access import session_digest
 from events.channels import Channel, authorise
-from events.errors import NotLoggedIn, TickertapeError, TooManyChannels
+from events.errors import NotLoggedIn, TickertapeError
 from streams.subscriber import Reader
 
 Choose = Callable[[AbstractBaseUser], Sequence[Channel]]
@@ -28,8 +27,6 @@ def admit(request: HttpRequest, choose: Choose) -> tuple[Reader, frozenset[Chann
     if not isinstance(user, AbstractBaseUser):
         raise NotLoggedIn
     channels = choose(user)
-    if len(channels) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
-        raise TooManyChannels(f"{len(channels)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
     authorise(user, channels)
     key = request.session.session_key
     reader = Reader(

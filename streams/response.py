@@ -16,6 +16,8 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponseBase, StreamingHttpResponse
 
+from events.errors import BadRequest
+from events.http import problem
 from streams import sse
 from streams.subscriber import Subscriber
 
@@ -82,6 +84,7 @@ class EventStream(StreamingHttpResponse):
             pass  # the client left while we wrote
         except Exception:
             logger.exception("A stream failed.")
+            connection.settle()
             connection.abort()  # Daphne would keep it open for ever, and its client waiting
         finally:
             connection.settle()
@@ -205,6 +208,11 @@ class Handler(ASGIHandler):
         await super().__call__(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
+
+    def create_request(self, scope: Any, body_file: Any) -> tuple[Any, Any]:
+        """Make the request; refuse one that cannot be made (a query that is no text) in our form."""
+        request, refusal = super().create_request(scope, body_file)
+        return request, None if refusal is None else problem(BadRequest())
 
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:
         """Send a response; keep a stream for when the request has finished."""

@@ -155,7 +155,7 @@ class Subscriber:
                 except DATABASE_AWAY:
                     self.end("database")  # only the log can say whether it goes on from there
                 else:
-                    self._replaying = not self.live
+                    self._replaying = not self.live  # said now: a slow reader may fall back
                     yield opening
             while self._ended is None or self._buffer:
                 if chunk := await self._turn():

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
 from events.channels import Channel, own_channels, parse
-from events.errors import BadRequest, FieldError, TickertapeError
+from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
 from streams import metrics, switchboard
 from streams.hub import Hub
@@ -26,6 +26,13 @@ from streams.response import EventStream
 from streams.subscriber import DATABASE_AWAY, Subscriber
 
 logger = logging.getLogger(__name__)
+
+
+class NotReady(Unavailable):
+    """This process cannot serve yet, or not any more; the parts say why."""
+
+    code = "not_ready"
+
 
 START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 READY_SECONDS = 2.0  # longest a health check waits for the log
@@ -40,6 +47,8 @@ async def channels(request: HttpRequest) -> HttpResponseBase:
         if not names:
             error = FieldError("channel", "name at least one, as in ?channel=item:42")
             raise BadRequest("No channel was named.", errors=(error,))
+        if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
+            raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
         return [parse(name) for name in dict.fromkeys(names)]
 
     return await _stream(request, choose)
@@ -104,7 +113,7 @@ async def _running(hub: Hub) -> bool:
 @require_GET
 async def healthz(request: HttpRequest) -> HttpResponse:
     """Say that the process answers."""
-    return _state(200, {"status": "ok"})
+    return _state({"status": "ok"})
 
 
 @require_GET
@@ -128,8 +137,10 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         "worker": hub.worker_up,
     }
     ready = database and hub.running.is_set() and hub.worker_seen and not hub.draining
-    status = "unready" if not ready else "ok" if all(parts.values()) else "degraded"
-    response = _state(200 if ready else 503, {"status": status, **parts, "draining": hub.draining})
+    said = {**parts, "draining": hub.draining}
+    if ready:
+        return _state({"status": "ok" if all(parts.values()) else "degraded", **said})
+    response = problem(NotReady(), **said)
     response._has_been_logged = True  # type: ignore[attr-defined]  # an answer, asked for every second
     return response
 
@@ -141,7 +152,7 @@ async def show_metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
 
 
-def _state(status: int, body: dict[str, object]) -> HttpResponse:
-    response = JsonResponse(body, status=status)
+def _state(body: dict[str, object]) -> HttpResponse:
+    response = JsonResponse(body)
     response["Cache-Control"] = "no-store"
     return response

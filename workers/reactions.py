@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
@@ -110,9 +110,10 @@ def _react_to_new() -> int:
         if checkpoint is None:
             return 0  # another worker is at it
         page = log.read(checkpoint.position, limit=BATCH)
-        if checkpoint.epoch != page.epoch and checkpoint.position > page.head:
-            # Another history, and a shorter one: what it holds above its head was never reacted to.
-            checkpoint.position = page.head
+        if checkpoint.epoch != page.epoch and checkpoint.position > page.began:
+            # Another history: what it holds above the position at which it began was never reacted to.
+            checkpoint.position = page.began
+            page = log.read(checkpoint.position, limit=BATCH)
         waiting = _waiting()
         for entry in page.entries:
             for each in registered():
@@ -122,6 +123,9 @@ def _react_to_new() -> int:
             checkpoint.position = max(page.covered_to if page.entries else page.head, 0)
             checkpoint.epoch = page.epoch
             checkpoint.save(update_fields=["position", "epoch"])
+    for entry in page.entries:
+        for each in registered():
+            _ended.pop((each.name, entry.position), None)
     return len(page.entries)
 
 
@@ -139,13 +143,8 @@ def _react(each: Reaction, entry: log.Entry, waiting: set[tuple[str, str]]) -> N
     place = (each.name, _subject(entry))
     error = ""
     if place not in waiting:
-        try:
-            _attempt(each, entry)
-        except OperationalError:
-            raise  # the database's own fault: nothing is recorded, all of it runs again
-        except Exception as failure:
-            error = _describe(each, entry, failure)
-        else:
+        error = _attempt(each, entry)
+        if not error:
             return
         waiting.add(place)
     Delivery.objects.get_or_create(
@@ -160,10 +159,32 @@ def _react(each: Reaction, entry: log.Entry, waiting: set[tuple[str, str]]) -> N
     )
 
 
-def _attempt(each: Reaction, entry: log.Entry) -> None:
-    with transaction.atomic():
-        event = registry.decode(entry.type, entry.version, entry.data)
-        each.run(Cause(entry, event))
+# Reactions under which the database's session ended: of itself, or because they took longer than a turn
+# may, or by a query that it does not survive. They are not run in everybody's transaction again.
+_ended: dict[tuple[str, int], str] = {}
+
+
+def _attempt(each: Reaction, entry: log.Entry) -> str:
+    """Run a reaction; return what went wrong, or nothing.
+
+    Raises where the connection is gone, and with it all that this transaction did.
+    """
+    if error := _ended.get((each.name, entry.position)):
+        return error
+    try:
+        with transaction.atomic():
+            event = registry.decode(entry.type, entry.version, entry.data)
+            each.run(Cause(entry, event))
+    except Exception as failure:
+        if connection.connection is None or connection.connection.closed:
+            _ended[each.name, entry.position] = "The database's session ended under it."
+            raise
+        logger.warning(
+            "A reaction failed; it is tried again.",
+            extra={"reaction": each.name, "position": entry.position, "error": type(failure).__name__},
+        )
+        return f"{type(failure).__name__}: {failure}"[:2000]
+    return ""
 
 
 def _retry_one() -> bool:
@@ -190,13 +211,9 @@ def _retry_one() -> bool:
         if not page.entries or page.entries[0].position != delivery.position:
             delivery.delete()  # pruned: there is nothing left to react to
             return True
-        try:
-            _attempt(each, page.entries[0])
-        except OperationalError:
-            raise
-        except Exception as failure:
+        if error := _attempt(each, page.entries[0]):
             delivery.tries += 1
-            delivery.error = _describe(each, page.entries[0], failure)
+            delivery.error = error
             delivery.due_at = _due(delivery.tries)
             if delivery.tries >= settings.WORKERS_REACTION_TRIES:
                 delivery.parked_at = timezone.now()
@@ -207,15 +224,8 @@ def _retry_one() -> bool:
             delivery.save()
         else:
             delivery.delete()
-        return True
-
-
-def _describe(each: Reaction, entry: log.Entry, failure: Exception) -> str:
-    logger.warning(
-        "A reaction failed; it is tried again.",
-        extra={"reaction": each.name, "position": entry.position, "error": type(failure).__name__},
-    )
-    return f"{type(failure).__name__}: {failure}"[:2000]
+    _ended.pop((each.name, delivery.position), None)
+    return True
 
 
 def _due(tries: int) -> datetime:

@@ -6,6 +6,7 @@ so whoever finds N behind goes on from there, also after one that died or froze 
 """
 
 import logging
+import re
 import threading
 import time
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 REDIS_SECONDS = 0.5  # of connecting, and of one answer: placing must not wait long for a hint
 PAUSE_SECONDS = 1.0  # without a try after Redis failed
 KEEP_SECONDS = 7 * 24 * 3600  # of an epoch's N: it must outlive quiet times, not epochs
+
+_NUMBER = re.compile(rb"[0-9]{1,18}")
 
 # Publishes and moves N together, or does neither and says where N stands.
 # KEYS: N.  ARGV: the N expected ("" for none), the new N, its life, the channel, the message.
@@ -72,10 +75,13 @@ class Publisher:
     def _publish(self, placed: log.Placed) -> None:
         key = published_key(placed.epoch)
         found = self._redis.get(key)
-        known = bytes(found).decode() if isinstance(found, bytes) else ""
+        known = found if isinstance(found, bytes) else b""
         while True:
             # Absent after a flush: begin at our own batch. Hubs that lack more see it by `prev`.
-            position = int(known) if known.isdigit() else placed.head - placed.count
+            position = int(known) if _NUMBER.fullmatch(known) else placed.head - placed.count
+            if placed.head - position > settings.STREAMS_RING_EVENTS:
+                # After a long time without Redis: hubs have read all that, or will.
+                position = placed.head - placed.count
             if position == placed.head and known:
                 return
             if position > placed.head:
@@ -99,11 +105,11 @@ class Publisher:
                 continue
             known = self._move(key, known, page.covered_to, Batch.of(page).pack())
 
-    def _move(self, key: str, known: str, to: int, message: bytes) -> str:
+    def _move(self, key: str, known: bytes, to: int, message: bytes) -> bytes:
         moved, now = self._script(keys=[key], args=[known, to, KEEP_SECONDS, redis_channel(), message])
         if not moved:
             logger.debug("Another sequencer published first.", extra={"position": to})
-        return str(now.decode())
+        return now if isinstance(now, bytes) else str(now).encode()
 
 
 _here = threading.local()  # a Redis connection must not be shared between threads or forks

@@ -67,6 +67,7 @@ class Migration(migrations.Migration):
                 ("head", models.BigIntegerField(default=0)),
                 ("oldest", models.BigIntegerField(default=1)),
                 ("epoch", models.TextField()),
+                ("began", models.BigIntegerField(default=0)),
                 ("system_identifier", models.BigIntegerField()),
                 ("timeline", models.TextField()),
                 ("ticked_at", models.DateTimeField(null=True)),

@@ -28,6 +28,7 @@ DECLARE
 BEGIN
     UPDATE events_logstate l
     SET epoch = left(replace(gen_random_uuid()::text, '-', ''), 10),
+        began = l.head,
         system_identifier = i.system_identifier,
         timeline = i.timeline
     FROM tickertape_identity() i
@@ -67,7 +68,7 @@ $$;
 -- row makes placers take turns, and each statement's own snapshot (READ COMMITTED) sees all that
 -- the placers before it did.
 CREATE FUNCTION tickertape_place(batch integer, OUT epoch text, OUT head bigint, OUT placed integer)
-LANGUAGE plpgsql SET tickertape.sequencing = 'on' AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     l events_logstate;
     e record;
@@ -75,6 +76,8 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'tickertape_place needs READ COMMITTED';
     END IF;
+    -- Not a SET of the function: only a superuser may give one for a parameter of ours.
+    PERFORM set_config('tickertape.sequencing', 'on', true);
     -- A position that was seen must outlive a crash, whatever the cluster's default.
     PERFORM set_config('synchronous_commit', 'on', true)
         WHERE current_setting('synchronous_commit') = 'off';
@@ -118,6 +121,7 @@ BEGIN
     IF placed > 0 OR l.ticked_at IS NULL OR l.ticked_at < clock_timestamp() - interval '900 milliseconds' THEN
         UPDATE events_logstate SET head = tickertape_place.head, ticked_at = clock_timestamp() WHERE id = 1;
     END IF;
+    PERFORM set_config('tickertape.sequencing', '', true);
 END
 $$;
 
@@ -169,6 +173,13 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION tickertape_refuse();
 
+-- What was given is not taken back: the log's row goes on, and stays.
+CREATE TRIGGER events_log_goes_on BEFORE UPDATE ON events_logstate
+FOR EACH ROW WHEN (NEW.head < OLD.head OR NEW.oldest < OLD.oldest OR NEW.oldest > NEW.head + 1)
+EXECUTE FUNCTION tickertape_refuse();
+CREATE TRIGGER events_log_stays BEFORE DELETE ON events_logstate
+FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
+
 CREATE TRIGGER events_not_deleted BEFORE DELETE ON events_event
 FOR EACH ROW EXECUTE FUNCTION tickertape_refuse();
 CREATE TRIGGER events_not_truncated BEFORE TRUNCATE ON events_event
@@ -183,12 +194,14 @@ FOR EACH STATEMENT EXECUTE FUNCTION tickertape_refuse();
 
 CREATE INDEX events_channelposition_position ON events_channelposition (position);
 
-INSERT INTO events_logstate (id, head, oldest, epoch, system_identifier, timeline)
-SELECT 1, 0, 1, left(replace(gen_random_uuid()::text, '-', ''), 10), i.system_identifier, i.timeline
+INSERT INTO events_logstate (id, head, began, oldest, epoch, system_identifier, timeline)
+SELECT 1, 0, 0, 1, left(replace(gen_random_uuid()::text, '-', ''), 10), i.system_identifier, i.timeline
 FROM tickertape_identity() i;
 """
 
 BACKWARD = r"""
+DROP TRIGGER events_log_goes_on ON events_logstate;
+DROP TRIGGER events_log_stays ON events_logstate;
 DROP TRIGGER events_born_unplaced ON events_event;
 DROP TRIGGER events_only_placed ON events_event;
 DROP TRIGGER events_not_deleted ON events_event;

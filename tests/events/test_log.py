@@ -274,6 +274,10 @@ def test_data_is_one_line_whatever_it_holds(start):
         "UPDATE events_channelposition SET channel = 'item:9'",
         "DELETE FROM events_channelposition",
         "TRUNCATE events_channelposition",
+        "UPDATE events_logstate SET head = head - 1",
+        "UPDATE events_logstate SET oldest = oldest - 1",
+        "UPDATE events_logstate SET oldest = head + 2",
+        "DELETE FROM events_logstate",
     ],
 )
 def test_the_database_itself_refuses_to_change_the_log(start, statement):

@@ -223,6 +223,7 @@ class Deployed:
 def deployed(services, postgres) -> Iterator[Deployed]:
     folder = Path(tempfile.mkdtemp(prefix="tickertape-"))
     with psycopg.connect(postgres.url, autocommit=True) as connection:
+        # An ordinary role, as managed databases give: less than the image of PostgreSQL makes.
         connection.execute(f"CREATE ROLE tickertape LOGIN PASSWORD '{SECRETS['POSTGRES_PASSWORD']}'")
         connection.execute("CREATE DATABASE compose OWNER tickertape")
     port = free_port()

@@ -137,6 +137,18 @@ def test_a_database_that_is_away_is_said_in_one_line(folder):
     assert not any("Traceback" in line for line in lines)
 
 
+def test_data_of_another_postgresql_is_said_in_one_line_and_kept(folder):
+    data = folder / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+
+    lines = refused(folder)
+
+    assert any("is of PostgreSQL 17" in line for line in lines)
+    assert not any("Traceback" in line for line in lines)
+    assert (data / "PG_VERSION").read_text() == "17\n"
+
+
 # --- How it ends ----------------------------------------------------------------------------------
 
 

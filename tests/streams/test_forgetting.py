@@ -241,7 +241,10 @@ def test_erased_text_leaves_every_process_within_a_second(stack, dora):
         live = {name: opened.enter_context(listening(alice[name], path)) for name in alice}
         hers = {name: opened.enter_context(listening(dora[name], path)) for name in dora}
         [first] = say(dora["daphne"], item, f"added {SECRET}")
-        assert dora["uvicorn"].patch(f"/api/comments/{first}", json={"text": f"edited {SECRET}"}).status_code == 200
+        assert (
+            dora["uvicorn"].patch(f"/api/comments/{first}", json={"text": f"edited {SECRET}"}).status_code
+            == 200
+        )
         say(alice["uvicorn"], item, "Alice's words")
         before = {name: live[name].take(3) for name in live}
 
@@ -274,7 +277,11 @@ def test_erased_text_leaves_every_process_within_a_second(stack, dora):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["prune_log"], 2, "CommandError: Give --older-than, as in 30d: EVENTS_RETENTION_DAYS keeps everything."),
+        (
+            ["prune_log"],
+            2,
+            "CommandError: Give --older-than, as in 30d: EVENTS_RETENTION_DAYS keeps everything.",
+        ),
         (["prune_log", "--older-than", "soon"], 2, "CommandError: --older-than must be an age such as 30d, "),
         (["erase_user", "nobody", "--yes"], 1, "CommandError: There is no user 'nobody'."),
         (["erase_user", "alice"], 1, "CommandError: Not confirmed; nothing was erased."),

@@ -2,10 +2,13 @@
 
 import asyncio
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
 from events import log
-from streams.batch import Batch
+from events.channels import ACCESS, LOG
+from streams.batch import Batch, Published
 from tests.streams.conftest import ITEM
 
 quiet = pytest.mark.usefixtures("quiet")
@@ -223,3 +226,148 @@ async def test_connections_to_the_database_stay_at_the_pool_s_bound(hub, world, 
     results = await asyncio.gather(*(one() for _ in range(50)))
     assert results == [list(range(5))] * 50
     assert hub._pool.get_stats()["pool_size"] <= settings.STREAMS_POOL_SIZE
+
+
+@quiet
+async def test_an_advance_past_the_head_ends(hub, world):
+    """A target that a restore has undone meanwhile."""
+    begin = hub.position
+    await world.append(1)
+    async with asyncio.timeout(5):
+        await hub._advance(begin + 5)
+    assert hub.position == begin + 1
+
+
+@quiet
+async def test_a_look_that_failed_is_nobody_s_answer(hub, monkeypatch):
+    async def away():
+        await asyncio.sleep(0.01)
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(hub, "_look", away)
+    answers = await asyncio.gather(*(hub.look() for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [psycopg.OperationalError] * 5
+
+
+@quiet
+async def test_a_look_answers_only_who_asked_before_it_began(hub, monkeypatch):
+    look, looks, go_on = hub._look, [], asyncio.Event()
+
+    async def slow():
+        looks.append(1)
+        await go_on.wait()
+        await look()
+
+    monkeypatch.setattr(hub, "_look", slow)
+    first = asyncio.create_task(hub.look())
+    await until(lambda: looks)
+    late = asyncio.create_task(hub.look())  # what it wants to know may be newer than the question
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(first, late)
+    assert len(looks) == 2
+
+
+@quiet
+async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, settings, monkeypatch):
+    """More slow replays than there are connections, and the hub still looks at once."""
+    fetch, running, go_on = hub._fetch, [], asyncio.Event()
+
+    async def slow(sql, parameters):
+        if sql == log.CHANNELS_SQL:
+            async with hub._pool.connection():
+                running.append(1)
+                await go_on.wait()
+        return await fetch(sql, parameters)
+
+    monkeypatch.setattr(hub, "_fetch", slow)
+    replays = [asyncio.create_task(hub.read([ITEM], 0)) for _ in range(50)]
+    await until(lambda: len(running) == settings.STREAMS_POOL_SIZE - 1)
+    async with asyncio.timeout(settings.DATABASE_CONNECT_SECONDS):
+        await hub.look()
+    go_on.set()
+    assert len(await asyncio.gather(*replays)) == 50
+
+
+@quiet
+@pytest.mark.parametrize(
+    "data", ['{"n":1,"text":""}', '{"user_id":7}', "[]", '{"user_id":null,"of_next_year":1}']
+)
+async def test_a_change_of_access_that_is_not_understood_ends_more_and_wedges_nothing(
+    hub, world, subscribe, data
+):
+    position = hub.position + 1
+    frame = f"id: {hub.epoch}-{position}\nevent: AccessChanged\ndata: {data}\n\n".encode()
+    async with subscribe() as stream:
+        await stream.frame()
+        assert hub.apply(Batch(hub.epoch, hub.position, position, (Published(position, (ACCESS,), frame),)))
+        assert (await stream.frame()).data == {"reason": "revoked"}
+    assert hub.position == position
+
+
+@quiet
+async def test_a_newer_change_of_access_still_ends_only_those_it_names(hub, world, subscribe):
+    position = hub.position + 1
+    data = '{"user_id":"8","reason":"x","of_next_year":1}'
+    frame = f"id: {hub.epoch}-{position}\nevent: AccessChanged\ndata: {data}\n\n".encode()
+    async with subscribe(user_id="7") as stream, subscribe(user_id="8") as other:
+        await stream.frame()
+        await other.frame()
+        hub.apply(Batch(hub.epoch, hub.position, position, (Published(position, (ACCESS,), frame),)))
+        assert (await other.frame()).data == {"reason": "revoked"}
+        assert stream.subscriber.live
+
+
+@quiet
+async def test_what_the_log_says_in_a_newer_way_empties_the_ring(hub, world, subscribe):
+    begin = hub.position
+    await world.append(1)
+    hub.apply(await world.batch(begin))
+    position = hub.position + 1
+    frame = f'id: {hub.epoch}-{position}\nevent: LogTurned\ndata: {{"side":2}}\n\n'.encode()
+    hub.apply(Batch(hub.epoch, hub.position, position, (Published(position, (LOG,), frame),)))
+    assert (len(hub.ring), hub.ring.start, hub.position) == (0, position, position)
+
+
+async def test_a_rule_that_fails_ends_the_stream_it_cannot_vouch_for_and_no_other_s_check(
+    hub, subscribe, permitted, monkeypatch
+):
+    asked = []
+
+    async def rule(reader, channels):
+        asked.append(reader.user_id)
+        if reader.user_id == "1":
+            raise ValueError("a bug")
+        return reader.user_id != "2"
+
+    monkeypatch.setattr(hub, "_permitted", rule)
+    async with subscribe(user_id="1") as bug, subscribe(user_id="2") as gone, subscribe(user_id="3") as fine:
+        for stream in (bug, gone, fine):
+            await stream.frame()
+        hub._recheck_now.set()
+        assert (await bug.control()).data == {"reason": "revoked"}
+        assert (await gone.control()).data == {"reason": "revoked"}
+        await until(lambda: len(asked) == 3)
+        assert fine.subscriber.live
+
+
+async def test_a_recheck_without_a_database_ends_nothing(hub, subscribe, monkeypatch):
+    asked = asyncio.Event()
+
+    async def rule(reader, channels):
+        asked.set()
+        raise OperationalError("away")
+
+    monkeypatch.setattr(hub, "_permitted", rule)
+    async with subscribe() as stream:
+        await stream.frame()
+        hub._recheck_now.set()
+        async with asyncio.timeout(5):
+            await asked.wait()
+        assert stream.subscriber.live
+
+
+async def test_a_stopped_hub_stays_stopped(hub):
+    await hub.stop()
+    await hub.start()
+    assert not hub._tasks

@@ -136,3 +136,14 @@ async def test_a_disconnect_that_the_request_heard_is_not_forgotten(server):
     await server.incoming.put({"type": "http.disconnect"})
     await connection.receive()
     assert connection.over
+
+
+async def test_a_stream_that_fails_is_cut_off_and_not_left_hanging(server, caplog):
+    async def chunks():
+        yield b"a"
+        raise ValueError("a bug")
+
+    async with asyncio.timeout(5):
+        await EventStream(chunks()).stream(server.connection())
+    assert server.aborted
+    assert "A stream failed." in caplog.text

@@ -139,6 +139,21 @@ async def test_a_full_inbox_turns_to_replay_and_back_without_a_gap(hub, world, s
         assert stream.subscriber.live
 
 
+async def test_one_who_began_live_and_fell_back_is_not_told_of_a_replay(hub, world, subscribe, settings):
+    settings.STREAMS_BUFFER_BYTES = 100
+    async with subscribe() as stream:
+        assert (await stream.frame()).data["mode"] == "live"
+        for n in range(5):  # more than the inbox holds, before the reader asks again
+            await world.append(n, text="x" * 50)
+            await tell(hub, world)
+        assert not stream.subscriber.live
+        frames = [await stream.frame() for _ in range(5)]
+        await world.append(5)
+        await tell(hub, world)
+        frames.append(await stream.frame())
+    assert [frame.event for frame in frames] == ["StreamTested"] * 6
+
+
 async def test_a_slow_reader_whom_the_ring_forgot_reads_the_log(hub, world, subscribe, settings):
     settings.STREAMS_BUFFER_BYTES = 300
     hub.ring.max_events = 5
@@ -330,9 +345,8 @@ async def test_a_stream_that_is_never_idle_ends_with_its_session_all_the_same(hu
         await stream.frame()
         chunk = b""
         while b"stream.end" not in chunk and hub.position < begin + 1_000:
-            assert hub.apply(
-                Batch(hub.epoch, hub.position, hub.position + 1, (published(hub, hub.position + 1),))
-            )
+            after = hub.position + 1
+            assert hub.apply(Batch(hub.epoch, hub.position, after, (published(hub, after),)))
             chunk = await stream.chunk()
             await asyncio.sleep(0.001)
     assert b'{"reason":"revoked"}' in chunk
@@ -449,3 +463,27 @@ async def test_leaving_leaves_nothing_behind(hub, subscribe):
         assert hub.connections == 1
     assert hub.connections == 0
     assert hub._by_channel == {}
+
+
+async def test_an_opening_that_only_the_log_could_decide_says_that_it_is_away(hub, subscribe, monkeypatch):
+    async def away():
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(hub, "look", away)
+    async with subscribe(cursor=Cursor(hub.epoch, hub.position + 1)) as stream:
+        assert (await stream.frame()).data == {"reason": "database"}
+        assert await stream.over()
+
+
+async def test_who_lost_access_while_the_log_was_asked_gets_nothing_more(hub, world, subscribe, monkeypatch):
+    async def look():
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+
+    monkeypatch.setattr(hub, "look", look)
+    async with subscribe(cursor=Cursor("0123456789", 3)) as stream:
+        await stream.chunk()
+        await world.append(99)
+        await tell(hub, world)
+        assert (await stream.frame()).data == {"reason": "revoked"}
+        assert await stream.over()

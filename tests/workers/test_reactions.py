@@ -6,7 +6,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from events import log
@@ -225,3 +225,65 @@ def test_two_reactions_to_one_event_fail_apart(react, append):
     reactions.run()
     assert echoes() == [1]
     assert Delivery.objects.count() == 1
+
+
+def test_a_database_error_that_the_session_survives_is_a_failure_like_any_other(react, append):
+    def slow(cause):
+        if cause.event.n == 1:
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 10")
+                cursor.execute("SELECT pg_sleep(5)")
+        echo(cause)
+
+    react(WorkTested)(slow)
+    append(1, channel="item:1")
+    append(2, channel="item:9")
+    log.place()
+    reactions.run()
+    assert echoes() == [2]
+    assert (
+        "QueryCanceled" in Delivery.objects.get().error or "OperationalError" in Delivery.objects.get().error
+    )
+
+
+def test_a_reaction_that_ends_its_session_stops_no_other(react, append, settings):
+    settings.WORKERS_REACTION_TRIES = 2
+
+    def deadly(cause):
+        if cause.event.n == 1:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        echo(cause)
+
+    react(WorkTested)(deadly)
+    append(1, channel="item:1")
+    append(2, channel="item:9")
+    log.place()
+    for _ in range(8):
+        try:
+            reactions.run()
+        except (OperationalError, InterfaceError):
+            connection.close()
+        hurry()
+    assert echoes() == [2]
+    assert Delivery.objects.get().parked_at is not None
+
+
+def test_after_a_restore_what_was_never_reacted_to_is(react, append, start):
+    """The checkpoint is above where the new history began, and below its head."""
+    react(WorkTested)(echo)
+    append(*range(5))
+    log.place()
+    reactions.run()
+    position = log.head().position
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = 'replica'")  # past the guards, as a restore is
+        cursor.execute("DELETE FROM events_event WHERE position > %s OR type = 'Echoed'", [start + 2])
+        cursor.execute("DELETE FROM events_channelposition WHERE position > %s", [start + 2])
+        cursor.execute("UPDATE events_logstate SET head = %s", [start + 2])
+    log.new_epoch()
+    append(*range(10, 20))
+    log.place()
+    assert log.head().position > position
+    reactions.run()
+    assert echoes() == list(range(10, 20))

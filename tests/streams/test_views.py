@@ -1,0 +1,66 @@
+"""What streams and health answer where nothing is wrong with the server, only with what was asked."""
+
+import json
+import socket
+
+import httpx
+import pytest
+
+from tests.stack import listening
+
+
+def test_a_query_that_is_no_text_is_refused(server):
+    with socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2]))) as link:
+        link.sendall(b"GET /api/items?a=\xff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = link.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_what_is_not_ready_says_which_part(stack, tmp_path, postgres, valkey):
+    """A web process whose workers nobody started."""
+    from tests.stack import Stack
+
+    alone = Stack(postgres, valkey, tmp_path, name="alone")
+    with alone:
+        alone.start("uvicorn")
+        answer = httpx.get(alone.url("uvicorn") + "/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["code"] == "not_ready"
+    assert (body["database"], body["hub"], body["worker"]) == (True, True, False)
+
+
+def test_a_ready_process_says_so(server):
+    answer = httpx.get(server + "/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert httpx.get(server + "/healthz").json() == {"status": "ok"}
+
+
+def test_metrics_are_what_prometheus_reads(stack, server):
+    with listening(stack.login("alice", server), "/streams/me/"):
+        text = httpx.get(server + "/metrics").text
+    samples = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
+    assert float(samples["tickertape_connections"]) >= 1
+    assert samples["tickertape_database_up"] == samples["tickertape_redis_up"] == "1"
+
+
+def test_a_member_of_many_groups_hears_them_all(stack, server, settings):
+    names = [f"group-{n}" for n in range(settings.STREAMS_MAX_CHANNELS + 10)]
+    stack.manage(
+        "shell", "--verbosity=0", "-c",
+        "from django.contrib.auth.models import Group, User\n"
+        "user = User.objects.get(username='carol')\n"
+        f"user.groups.set([Group.objects.get_or_create(name=name)[0] for name in {names!r}])",
+    )  # fmt: skip
+    with listening(stack.login("carol", server), "/streams/me/") as stream:
+        assert stream.opened.event == "stream.open"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", ["/streams/", "/streams/me/", "/healthz", "/readyz", "/metrics"])
+def test_other_methods_are_405_in_our_form(stack, server, method, path):
+    answer = stack.login("alice", server).request(method, path)
+    assert answer.status_code == 405
+    assert json.loads(answer.text)["code"] == "method_not_allowed"
+    assert "GET" in answer.headers["allow"]
