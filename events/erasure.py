@@ -22,7 +22,7 @@ from django.db import connection, transaction
 from django.db.models import BooleanField, CharField, TextField
 
 from events import log, registry
-from events.channels import LOG
+from events.channels import TRACE
 from events.models import IdempotencyKey
 from events.registry import EventType
 
@@ -90,7 +90,7 @@ def erase_user(
         for name, erase in _erasers.items():
             rows[name] = erase(user.pk)
         trace = UserErased(user_id=str(user.pk), erased_by=by, events=events, timestamp=int(time.time()))
-        log.append(trace, channels=[LOG], actor_id=actor_id)
+        log.append(trace, channels=[TRACE], actor_id=actor_id)
     log.place()
     return Erased(events, rows, whole)
 

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.test import Client
 
 from events import comments, erasure, items, log, readmodels, registry
-from events.channels import LOG, Channel
+from events.channels import LOG, TRACE, Channel
 from events.erasure import ERASED
 from events.models import Comment, IdempotencyKey, Item
 from events.registry import ACTOR, EventType
@@ -213,7 +213,7 @@ def test_a_declaration_that_could_not_be_kept_is_refused(annotations, personal):
 def test_the_trace_says_who_when_and_how_many_and_nothing_personal(world):
     erased = erase(world.bob, actor_id=world.alice.pk)
 
-    [(_, trace)] = [said for said in events_on(LOG) if said[0] == "UserErased"]
+    [(_, trace)] = [said for said in events_on(TRACE) if said[0] == "UserErased"]
     assert trace["user_id"] == str(world.bob.pk)
     assert trace["erased_by"] == "test"
     assert trace["events"] == erased.events
@@ -426,7 +426,7 @@ def test_the_command_erases_by_name_and_says_how_much(world):
 
 def test_the_command_erases_by_id_and_names_who_did_it(world):
     erase_command(str(world.bob.pk), "--yes", "--by", "alice")
-    [(_, trace)] = [said for said in events_on(LOG) if said[0] == "UserErased"]
+    [(_, trace)] = [said for said in events_on(TRACE) if said[0] == "UserErased"]
     assert trace["erased_by"] == "alice"
     [entry] = [e for e in entries().values() if e.type == "UserErased"]
     assert entry.actor_id == world.alice.pk
