@@ -149,8 +149,9 @@ class Subscriber:
         self._hub.join(self)
         try:
             if self._ended is None:
-                yield await self._open(last_event_id)
-                self._replaying = not self.live
+                opening = await self._open(last_event_id)
+                self._replaying = not self.live  # said now: a reader who is slow to ask may fall back
+                yield opening
             while self._ended is None or self._buffer:
                 if chunk := await self._turn():
                     yield chunk

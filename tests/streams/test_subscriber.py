@@ -139,6 +139,21 @@ async def test_a_full_inbox_turns_to_replay_and_back_without_a_gap(hub, world, s
         assert stream.subscriber.live
 
 
+async def test_one_who_began_live_and_fell_back_is_not_told_of_a_replay(hub, world, subscribe, settings):
+    settings.STREAMS_BUFFER_BYTES = 100
+    async with subscribe() as stream:
+        assert (await stream.frame()).data["mode"] == "live"
+        for n in range(5):  # more than the inbox holds, before the reader asks again
+            await world.append(n, text="x" * 50)
+            await tell(hub, world)
+        assert not stream.subscriber.live
+        frames = [await stream.frame() for _ in range(5)]
+        await world.append(5)
+        await tell(hub, world)
+        frames.append(await stream.frame())
+    assert [frame.event for frame in frames] == ["StreamTested"] * 6
+
+
 async def test_a_slow_reader_whom_the_ring_forgot_reads_the_log(hub, world, subscribe, settings):
     settings.STREAMS_BUFFER_BYTES = 300
     hub.ring.max_events = 5
