@@ -151,7 +151,8 @@ class Subscriber:
             if self._ended is None:
                 opening = await self._open(last_event_id)
                 self._replaying = not self.live  # said now: a reader who is slow to ask may fall back
-                yield opening
+                if opening:
+                    yield opening
             while self._ended is None or self._buffer:
                 if chunk := await self._turn():
                     yield chunk
@@ -182,7 +183,7 @@ class Subscriber:
         return sse.heartbeat(self._cursor()) if quiet else b""
 
     async def _open(self, last_event_id: str | None) -> bytes:
-        """Decide where to begin, and say so."""
+        """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""
         hub = self._hub
         missed: int | None = None
         if not last_event_id:
@@ -192,6 +193,8 @@ class Subscriber:
             missed = 0
         else:
             reason = await self._place_at(last_event_id)
+            if self._ended is not None:
+                return b""
             if reason is not None:
                 return self._restart(reason, opening=True)
             mode = "resumed"
@@ -213,7 +216,7 @@ class Subscriber:
             return "malformed"
         if cursor.epoch != hub.epoch or cursor.position > hub.position:
             # Another process may know more than this one does: ask the log before saying no.
-            await hub.look()
+            await self._look()
         if cursor.epoch != hub.epoch:
             return "epoch"
         if cursor.position > hub.head:
@@ -258,13 +261,21 @@ class Subscriber:
             return b"" if self._ended else sse.KEEPALIVE
         if page.epoch != epoch and self._reset is None:
             self.reset("epoch")
-            await hub.look()
+            await self._look()
         if self._ended is not None or self._reset is not None:
             return b""
         if page.oldest > self.position + 1:
             self.reset("pruned")
             return b""
         return sse.join(self._permitted(page))
+
+    async def _look(self) -> None:
+        """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
+        try:
+            await self._hub.look()
+        except DATABASE_AWAY as error:
+            logger.warning("A stream ends for want of the log.", extra={"error": type(error).__name__})
+            self.end("database")
 
     def _permitted(self, page: log.Page) -> Iterator[bytes]:
         """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""

@@ -1,7 +1,9 @@
 """The subscriber: every event once, in order, across every way from replay to live and back."""
 
 import asyncio
+import contextlib
 import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -450,3 +452,54 @@ async def test_leaving_leaves_nothing_behind(hub, subscribe):
         assert hub.connections == 1
     assert hub.connections == 0
     assert hub._by_channel == {}
+
+
+async def test_a_reader_revoked_while_its_opening_asks_the_log_gets_nothing_more(hub, world, subscribe):
+    ahead = Cursor(hub.epoch, hub.position + 1000)
+    async with subscribe(cursor=ahead) as stream, held_answers(hub) as answer:
+        opening = asyncio.create_task(stream.frame())
+        await answer.asked.wait()
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+        answer.given.set()
+        frame = await opening
+        await world.append(1)
+        await tell(hub, world)
+        while frame.event != "stream.end":
+            assert frame.event.startswith("stream.")
+            frame = await stream.frame()
+    assert frame.data == {"reason": "revoked"}
+
+
+@contextlib.asynccontextmanager
+async def held_answers(hub):
+    """Hold back what the log answers the hub, until `given` is set; `asked` says that there is something."""
+    fetch, held = hub._fetch, SimpleNamespace(asked=asyncio.Event(), given=asyncio.Event())
+
+    async def later(*arguments):
+        rows = await fetch(*arguments)
+        held.asked.set()
+        await held.given.wait()
+        return rows
+
+    hub._fetch = later
+    try:
+        yield held
+    finally:
+        hub._fetch = fetch
+
+
+@pytest.mark.parametrize("at", ["the opening", "a new epoch"])
+async def test_a_log_that_is_away_for_a_look_ends_the_stream_in_order(hub, world, subscribe, monkeypatch, at):
+    async def away():
+        raise psycopg.OperationalError("away")
+
+    cursor = Cursor(hub.epoch, hub.position + 1 if at == "the opening" else hub.position)
+    async with subscribe(cursor=cursor) as stream:
+        if at == "a new epoch":
+            await stream.frame()
+            hub.ring.clear(hub.position + 1)
+            await world.run(log.new_epoch)
+        monkeypatch.setattr(hub, "_look", away)
+        assert (await stream.control()).data == {"reason": "database"}
+        assert await stream.over()
