@@ -280,7 +280,8 @@ class Subscriber:
     def _permitted(self, page: log.Page) -> Iterator[bytes]:
         """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
         for entry in page.entries:
-            if ACCESS in entry.channels and entry.position > self.since.position:
+            unseen = page.epoch != self.since.epoch or entry.position > self.since.position
+            if unseen and ACCESS in entry.channels:
                 self.heed(AccessChanged.model_validate_json(entry.data))
                 if self._ended is not None:
                     return

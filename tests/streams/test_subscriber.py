@@ -489,6 +489,21 @@ async def held_answers(hub):
         hub._fetch = fetch
 
 
+async def test_a_revocation_in_a_new_epoch_counts_whatever_its_position(hub, world, subscribe):
+    """Positions of two epochs do not compare: the new one may be lower than that of the check."""
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(log.new_epoch)
+        await hub.look()
+        assert (await stream.frame()).data["reason"] == "epoch"
+        stream.subscriber.since = Cursor(stream.subscriber.since.epoch, hub.position + 100)
+        hub.ring.clear(hub.position + 1)  # the ring cannot prove it: read the log
+        stream.subscriber.fall_back(hub.position)
+        await world.revoke(user_id="7")
+        await world.append(1)
+        assert (await stream.frame()).data == {"reason": "revoked"}
+
+
 @pytest.mark.parametrize("at", ["the opening", "a new epoch"])
 async def test_a_log_that_is_away_for_a_look_ends_the_stream_in_order(hub, world, subscribe, monkeypatch, at):
     async def away():
