@@ -267,6 +267,10 @@ class Subscriber:
         if page.oldest > self.position + 1:
             self.reset("pruned")
             return b""
+        if page.covered_to == self.position:
+            # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
+            await self._pushed(REREAD_SECONDS)
+            return b""
         return sse.join(self._permitted(page))
 
     async def _look(self) -> None:

@@ -518,3 +518,19 @@ async def test_a_log_that_is_away_for_a_look_ends_the_stream_in_order(hub, world
         monkeypatch.setattr(hub, "_look", away)
         assert (await stream.control()).data == {"reason": "database"}
         assert await stream.over()
+
+
+async def test_a_log_that_lies_behind_is_not_asked_without_end(hub, world, subscribe):
+    """As after a restore, until a look finds it."""
+    async with subscribe(cursor=hub.cursor) as stream:
+        await stream.frame()
+        hub.ring.clear(hub.position + 1)
+        hub.position += 1
+        reads = hub.log_reads
+        reading = asyncio.create_task(stream.frame())
+        while hub.log_reads == reads:
+            await asyncio.sleep(0.01)
+        await asyncio.wait([reading], timeout=0.3)
+        assert hub.log_reads - reads <= 2
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
