@@ -68,7 +68,8 @@ class Hub:
         self._recheck_now = asyncio.Event()
         self._advancing = asyncio.Lock()
         self._looking = asyncio.Lock()
-        self._looks = 0
+        self._looks = 0  # questions put
+        self._answered = 0  # the last of them that got its answer
         self._listening = False
 
     # --- life -------------------------------------------------------------------------------------
@@ -222,9 +223,10 @@ class Hub:
         """
         asked = self._looks
         async with self._looking:
-            if self._looks == asked:
+            if self._answered <= asked:
                 self._looks += 1
                 await self._look()
+                self._answered = self._looks  # not where it failed, or its asker left meanwhile
 
     async def _look(self) -> None:
         [(epoch, head, oldest, tick_age)] = await self._fetch(

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from events import log
@@ -223,3 +224,27 @@ async def test_connections_to_the_database_stay_at_the_pool_s_bound(hub, world, 
     results = await asyncio.gather(*(one() for _ in range(50)))
     assert results == [list(range(5))] * 50
     assert hub._pool.get_stats()["pool_size"] <= settings.STREAMS_POOL_SIZE
+
+
+@quiet
+async def test_a_look_that_failed_is_no_answer_for_those_who_waited_with_it(hub, world, monkeypatch):
+    look, first, failing = hub._look, asyncio.Event(), []
+
+    async def slow_then_failing():
+        if not first.is_set():
+            await first.wait()
+        elif not failing:
+            failing.append(1)
+            raise psycopg.OperationalError("away")
+        await look()
+
+    monkeypatch.setattr(hub, "_look", slow_then_failing)
+    before = hub._looks
+    await world.append(1)
+    looks = [asyncio.create_task(hub.look()) for _ in range(3)]
+    await asyncio.sleep(0)  # one asks, two wait
+    await world.append(2)
+    first.set()
+    answers = await asyncio.gather(*looks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), psycopg.OperationalError, type(None)]
+    assert hub._looks == before + 3
