@@ -277,12 +277,12 @@ class Hub:
         await self._advance(head)
 
     async def _advance(self, target: int) -> None:
-        """Read the log up to a position, page by page, or jump where the ring could not hold it."""
+        """Read the log up to a position of this epoch by pages; jump where the ring could not hold it."""
+        epoch = self.epoch
         async with self._advancing:
-            epoch = self.epoch
-            if target - self.position > settings.STREAMS_RING_EVENTS:
+            if self.epoch == epoch and target - self.position > settings.STREAMS_RING_EVENTS:
                 self._jump(target)
-            while self.position < target and self.epoch == epoch:
+            while self.epoch == epoch and self.position < target:
                 page = await self._page(
                     log.ALL_SQL,
                     after=self.position,
@@ -290,8 +290,8 @@ class Hub:
                     bytes=settings.STREAMS_RING_BYTES // 8,
                 )
                 if page.epoch != epoch or page.covered_to <= page.after:
-                    return  # another history, or a shorter one: the next look begins it
-                if page.oldest > page.after + 1:
+                    return  # another history: the next look begins it
+                if page.oldest > self.position + 1:  # which a batch may have moved meanwhile
                     self._jump(page.oldest - 1)
                     continue
                 self.apply(Batch.of(page))
@@ -311,10 +311,10 @@ class Hub:
                 if not self.running.is_set() and self.position >= self.head:
                     self.running.set()
                 if self.position < self.head:
-                    seen = self.head
+                    epoch, seen = self.epoch, self.head
                     if self._listening and self.running.is_set():
                         await asyncio.sleep(SETTLE_SECONDS)
-                    if self.position < seen:
+                    if self.epoch == epoch and self.position < seen:
                         await self._advance(seen)
                     self.running.set()
             except DATABASE_AWAY as error:

@@ -150,12 +150,9 @@ class Subscriber:
         self._hub.join(self)
         try:
             if self._ended is None:
-                try:
-                    opening = await self._open(last_event_id)
-                except DATABASE_AWAY:
-                    self.end("database")  # only the log can say whether it goes on from there
-                else:
-                    self._replaying = not self.live  # said now: a slow reader may fall back
+                opening = await self._open(last_event_id)
+                self._replaying = not self.live  # said now: a reader who is slow to ask may fall back
+                if opening:
                     yield opening
             while self._ended is None or self._buffer:
                 if chunk := await self._turn():
@@ -188,7 +185,7 @@ class Subscriber:
         return sse.heartbeat(self._cursor()) if quiet else b""
 
     async def _open(self, last_event_id: str | None) -> bytes:
-        """Decide where to begin, and say so."""
+        """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""
         hub = self._hub
         missed: int | None = None
         if not last_event_id:
@@ -198,6 +195,8 @@ class Subscriber:
             missed = 0
         else:
             reason = await self._place_at(last_event_id)
+            if self._ended is not None:
+                return b""
             if reason is not None:
                 return self._restart(reason, opening=True)
             mode = "resumed"
@@ -219,7 +218,7 @@ class Subscriber:
             return "malformed"
         if cursor.epoch != hub.epoch or cursor.position > hub.position:
             # Another process may know more than this one does: ask the log before saying no.
-            await hub.look()
+            await self._look()
         if cursor.epoch != hub.epoch:
             return "epoch"
         if cursor.position > hub.head:
@@ -258,24 +257,35 @@ class Subscriber:
         epoch = hub.epoch
         try:
             page = await hub.read([*self.channels, ACCESS], self.position)
-            if page.epoch != epoch and self._reset is None:
-                await hub.look()  # it resets all its subscribers, this one too
         except DATABASE_AWAY:
             await self._pushed(REREAD_SECONDS)
             return b"" if self._ended else sse.KEEPALIVE
-        if page.epoch != epoch and self._reset is None and self._ended is None:
-            return b""  # read in a moment between two epochs: read again
+        if page.epoch != epoch and self._reset is None:
+            self.reset("epoch")
+            await self._look()
         if self._ended is not None or self._reset is not None:
             return b""
         if page.oldest > self.position + 1:
             self.reset("pruned")
             return b""
+        if page.covered_to == self.position:
+            # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
+            await self._pushed(REREAD_SECONDS)
+            return b""
         return sse.join(self._permitted(page))
+
+    async def _look(self) -> None:
+        """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
+        try:
+            await self._hub.look()
+        except DATABASE_AWAY:
+            self.end("database")
 
     def _permitted(self, page: log.Page) -> Iterator[bytes]:
         """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
         for entry in page.entries:
-            if ACCESS in entry.channels and entry.position > self.since.position:
+            unseen = page.epoch != self.since.epoch or entry.position > self.since.position
+            if unseen and ACCESS in entry.channels:
                 self.heed(read_change(entry.data))
                 if self._ended is not None:
                     return

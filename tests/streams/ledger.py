@@ -92,6 +92,7 @@ class Witness:
         self.user_id = user_id
         self.asked = asked
         self.since = since
+        self.heeded = range(0)  # positions
         self.checked = ledger.placings  # what was placed after this, its permission did not see
         self.head = ledger.head
         self.opened = False
@@ -103,8 +104,9 @@ class Witness:
         self.events = 0
         self.ids: list[str] = []  # every cursor it was given, the newest last
 
-    def hear(self, chunk: bytes) -> None:
-        """Take what was written."""
+    def hear(self, chunk: bytes, upto: Cursor, above: int) -> None:
+        """Take what was written when its process had heard of everything in (above, upto]."""
+        self.heeded = range(above + 1, upto.position + 1 if upto.epoch == self.epoch else 0)
         for block in chunk.split(b"\n\n"):
             if block:
                 self._frame(parse(block))
@@ -206,7 +208,8 @@ class Witness:
         fact = self.ledger.tapes[cursor.epoch][cursor.position - 1]
         assert not self.channels.isdisjoint(fact.channels), "another channel's event"
         assert frame.data["n"] == fact.n
-        assert not self._revoked_before(cursor.position), "an event placed after a revocation"
+        assert not self._revoked(range(1, cursor.position)), "an event placed after a revocation"
+        assert not self._revoked(self.heeded), "an event written after a revocation"
         self._prove(frame.id, but=cursor.position)
         self.events += 1
 
@@ -219,14 +222,21 @@ class Witness:
         assert missing == ([but] if but else []), "a cursor that is not proven"
         self.position = cursor.position
 
-    def _revoked_before(self, position: int) -> bool:
+    def _revoked(self, positions: range) -> bool:
+        """Return whether an event of these took anything away since the permission was checked."""
+        tape = self.ledger.tapes[self.epoch]
         return any(
-            fact.placed > self.checked and fact.concerns(self.user_id, self.channels)
-            for fact in self.ledger.tapes[self.epoch][: position - 1]
+            tape[p - 1].placed > self.checked and tape[p - 1].concerns(self.user_id, self.channels)
+            for p in positions
         )
 
     def may_be_revoked(self) -> bool:
         """Return whether anything was taken away since the permission was checked."""
-        return self.since.epoch != self.ledger.epoch or any(
-            fact.concerns(self.user_id, self.channels) for fact in self.ledger.tape[self.since.position :]
+        return (
+            self.ledger.undone
+            or self.since.epoch != self.ledger.epoch
+            or any(
+                fact.concerns(self.user_id, self.channels)
+                for fact in self.ledger.tape[self.since.position :] + self.ledger.unplaced
+            )
         )

@@ -371,3 +371,60 @@ async def test_a_stopped_hub_stays_stopped(hub):
     await hub.stop()
     await hub.start()
     assert not hub._tasks
+
+
+async def test_a_look_that_failed_is_no_answer_for_those_who_waited_with_it(hub, world, monkeypatch):
+    look, first, failing = hub._look, asyncio.Event(), []
+
+    async def slow_then_failing():
+        if not first.is_set():
+            await first.wait()
+        elif not failing:
+            failing.append(1)
+            raise psycopg.OperationalError("away")
+        await look()
+
+    monkeypatch.setattr(hub, "_look", slow_then_failing)
+    before = hub._looks_begun
+    await world.append(1)
+    looks = [asyncio.create_task(hub.look()) for _ in range(3)]
+    await asyncio.sleep(0)  # one asks, two wait
+    await world.append(2)
+    first.set()
+    answers = await asyncio.gather(*looks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), psycopg.OperationalError, type(None)]
+    assert hub._looks_begun == before + 3
+
+
+@quiet
+async def test_a_target_of_an_epoch_that_ended_is_given_up(hub, world):
+    """Its position means nothing in the new one."""
+    await world.append(1)
+    async with hub._advancing:
+        advancing = asyncio.create_task(hub._advance(hub.position + 1000))
+        await asyncio.sleep(0)
+        await world.run(log.new_epoch)
+        await hub.look()
+    async with asyncio.timeout(5):
+        await advancing
+    assert hub.cursor == await world.head()
+
+
+@quiet
+async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub, world, monkeypatch):
+    begin = hub.position
+    await world.append(*range(6))
+    batch = await world.batch(begin)
+    await world.run(log.prune, begin + 3)
+    fetch, questions = hub._fetch, []
+
+    async def meanwhile(*arguments):
+        questions.append(arguments)
+        rows = await fetch(*arguments)
+        hub.apply(batch)
+        return rows
+
+    monkeypatch.setattr(hub, "_fetch", meanwhile)
+    await hub._advance(begin + 6)
+    assert len(questions) == 1
+    assert len(hub.ring.after([ITEM], begin)) == 6

@@ -1,7 +1,9 @@
 """The subscriber: every event once, in order, across every way from replay to live and back."""
 
 import asyncio
+import contextlib
 import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -482,8 +484,89 @@ async def test_who_lost_access_while_the_log_was_asked_gets_nothing_more(hub, wo
 
     monkeypatch.setattr(hub, "look", look)
     async with subscribe(cursor=Cursor("0123456789", 3)) as stream:
-        await stream.chunk()
+        assert (await stream.frame()).data == {"reason": "revoked"}
         await world.append(99)
         await tell(hub, world)
-        assert (await stream.frame()).data == {"reason": "revoked"}
         assert await stream.over()
+
+
+async def test_a_reader_revoked_while_its_opening_asks_the_log_gets_nothing_more(hub, world, subscribe):
+    ahead = Cursor(hub.epoch, hub.position + 1000)
+    async with subscribe(cursor=ahead) as stream, held_answers(hub) as answer:
+        opening = asyncio.create_task(stream.frame())
+        await answer.asked.wait()
+        await world.revoke(user_id="7")
+        await tell(hub, world)
+        answer.given.set()
+        frame = await opening
+        await world.append(1)
+        await tell(hub, world)
+        while frame.event != "stream.end":
+            assert frame.event.startswith("stream.")
+            frame = await stream.frame()
+    assert frame.data == {"reason": "revoked"}
+
+
+@contextlib.asynccontextmanager
+async def held_answers(hub):
+    """Hold back what the log answers the hub, until `given` is set; `asked` says that there is something."""
+    fetch, held = hub._fetch, SimpleNamespace(asked=asyncio.Event(), given=asyncio.Event())
+
+    async def later(*arguments):
+        rows = await fetch(*arguments)
+        held.asked.set()
+        await held.given.wait()
+        return rows
+
+    hub._fetch = later
+    try:
+        yield held
+    finally:
+        hub._fetch = fetch
+
+
+async def test_a_revocation_in_a_new_epoch_counts_whatever_its_position(hub, world, subscribe):
+    """Positions of two epochs do not compare: the new one may be lower than that of the check."""
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(log.new_epoch)
+        await hub.look()
+        assert (await stream.frame()).data["reason"] == "epoch"
+        stream.subscriber.since = Cursor(stream.subscriber.since.epoch, hub.position + 100)
+        hub.ring.clear(hub.position + 1)  # the ring cannot prove it: read the log
+        stream.subscriber.fall_back(hub.position)
+        await world.revoke(user_id="7")
+        await world.append(1)
+        assert (await stream.frame()).data == {"reason": "revoked"}
+
+
+@pytest.mark.parametrize("at", ["the opening", "a new epoch"])
+async def test_a_log_that_is_away_for_a_look_ends_the_stream_in_order(hub, world, subscribe, monkeypatch, at):
+    async def away():
+        raise psycopg.OperationalError("away")
+
+    cursor = Cursor(hub.epoch, hub.position + 1 if at == "the opening" else hub.position)
+    async with subscribe(cursor=cursor) as stream:
+        if at == "a new epoch":
+            await stream.frame()
+            hub.ring.clear(hub.position + 1)
+            await world.run(log.new_epoch)
+        monkeypatch.setattr(hub, "_look", away)
+        assert (await stream.control()).data == {"reason": "database"}
+        assert await stream.over()
+
+
+async def test_a_log_that_lies_behind_is_not_asked_without_end(hub, world, subscribe):
+    """As after a restore, until a look finds it."""
+    async with subscribe(cursor=hub.cursor) as stream:
+        await stream.frame()
+        hub.ring.clear(hub.position + 1)
+        hub.position += 1
+        reads = hub.log_reads
+        reading = asyncio.create_task(stream.frame())
+        while hub.log_reads == reads:
+            await asyncio.sleep(0.01)
+        await asyncio.wait([reading], timeout=0.3)
+        assert hub.log_reads - reads <= 2
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -29,6 +29,11 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
+    def next_timer(self) -> float:
+        """Return when something is to happen by the clock."""
+        waiting = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        return min(waiting, default=float("inf"))
+
     def resting(self) -> bool:
         """Return whether nothing is about to run."""
         return not self._ready  # type: ignore[attr-defined]
@@ -71,7 +76,7 @@ class Bench:
         self.runner.close()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(work)
+        return self.loop.run_until_complete(work)
 
     def settle(self) -> bool:
         """Let everything run until it waits for the clock, for a message or for a held answer.
@@ -82,6 +87,16 @@ class Bench:
         self.run(self._settle())
         assert not self.complaints, self.complaints
         return self.asked > 0
+
+    def pass_time(self, seconds: float) -> bool:
+        """Move the clock, from one timer to the next, and settle at each; return as `settle` does."""
+        end = self.loop.now + seconds
+        asked = self.settle()
+        while (timer := self.loop.next_timer()) <= end:
+            self.loop.now = max(self.loop.now, timer)
+            asked = self.settle() or asked
+        self.loop.now = end
+        return asked
 
     async def _settle(self) -> None:
         while True:
