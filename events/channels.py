@@ -18,6 +18,7 @@ Channel = NewType("Channel", str)
 SYSTEM = Channel("system")
 ACCESS = Channel("internal:access")  # changes of who may read what: for hubs, never for people
 LOG = Channel("internal:log")  # what the log says of itself
+TRACE = Channel("internal:trace")  # who did what to the log: to be looked up, and no hub's business
 
 _NAME = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([A-Za-z0-9_.@+-]{1,150}))?")
 _ID = re.compile(r"[1-9][0-9]{0,18}")

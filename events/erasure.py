@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
-from django.contrib.admin.models import LogEntry
+from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import BooleanField, CharField, TextField
 
 from events import log, registry
-from events.channels import LOG
+from events.channels import TRACE
 from events.models import IdempotencyKey
 from events.registry import EventType
 
@@ -91,7 +90,7 @@ def erase_user(
         for name, erase in _erasers.items():
             rows[name] = erase(user.pk)
         trace = UserErased(user_id=str(user.pk), erased_by=by, events=events, timestamp=int(time.time()))
-        log.append(trace, channels=[LOG], actor_id=actor_id)
+        log.append(trace, channels=[TRACE], actor_id=actor_id)
     log.place()
     return Erased(events, rows, whole)
 
@@ -114,13 +113,21 @@ def _close_account(user_id: int) -> str:
     _end_sessions(str(user_id))
     IdempotencyKey.objects.filter(user_id=user_id).delete()  # they hold what was answered
     _anonymise(user)
-    described = LogEntry.objects.filter(
-        content_type=ContentType.objects.get_for_model(user), object_id=str(user_id)
-    )
-    described.update(object_repr=user.get_username(), change_message="")
+    _rename_in_admin(user)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_xact_id()::text")
         return str(cursor.fetchone()[0])
+
+
+def _rename_in_admin(user: AbstractBaseUser) -> None:
+    """Have the admin's history call the account by its new name, where there is an admin."""
+    if apps.is_installed("django.contrib.admin"):
+        from django.contrib.admin.models import LogEntry
+        from django.contrib.contenttypes.models import ContentType
+
+        kind = ContentType.objects.get_for_model(user)
+        entries = LogEntry.objects.filter(content_type=kind, object_id=str(user.pk))
+        entries.update(object_repr=user.get_username(), change_message="")
 
 
 def _end_sessions(user_id: str) -> None:

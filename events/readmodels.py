@@ -7,6 +7,7 @@ for putting right the rows that differ, do the verbs wait. Readers never do.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -63,27 +64,19 @@ def rebuild(model: ReadModel) -> Rebuilt:
     says of them. Waits for a pruning or an erasure under way, and they wait for this.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tickertape_take_turns(), current_schema()")
-        schema = connection.ops.quote_name(cursor.fetchone()[1])
-        table = connection.ops.quote_name(model.table._meta.db_table)
-        served, anew = f"{schema}.{table}", f"pg_temp.{table}"
-        # The new rows' table has the served one's name and hides it in this session, so that the
-        # verbs' own fold writes there. No identity: a row's id has to come from its event.
-        cursor.execute(
-            f"CREATE TEMPORARY TABLE {table} (LIKE {served} INCLUDING ALL EXCLUDING IDENTITY) ON COMMIT DROP"
-        )
-        cursor.execute(
-            f"INSERT INTO {anew} SELECT * FROM {served} r"  # noqa: S608 (names, quoted)
-            f" WHERE NOT EXISTS (SELECT FROM events_event e WHERE e.id = r.{model.born_of})"
-        )
+        cursor.execute("SELECT tickertape_take_turns()")
+        tables = _Tables.of(model, cursor)
+        tables.begin()
         history = Event.objects.filter(type__in=[kind.name() for kind in model.types])
         head = log.head().position
         _fold(model, history.filter(position__lte=head).order_by("position"))
-        # Verbs wait from here on. What they said meanwhile may have no position yet; of the events of
-        # one item, the order of the ids is the one in which they changed it.
-        cursor.execute(f"LOCK TABLE {served} IN SHARE ROW EXCLUSIVE MODE")
-        _fold(model, history.exclude(position__lte=head).order_by("id"))
-        return _replace(cursor, served, anew)
+        tables.compare()
+        # Who writes waits from here on. What they said meanwhile may have no position yet; of the
+        # events of one item, the order of the ids is the one in which they changed it.
+        tables.lock()
+        later = history.exclude(position__lte=head).order_by("id")
+        _fold(model, later)
+        return tables.finish(also=list(later.values_list("id", flat=True)))
 
 
 def _fold(model: ReadModel, events: QuerySet[Event]) -> None:
@@ -91,18 +84,71 @@ def _fold(model: ReadModel, events: QuerySet[Event]) -> None:
         model.fold(registry.decode(name, version, data), EventId(event_id))
 
 
-def _replace(cursor: CursorWrapper, served: str, anew: str) -> Rebuilt:
-    """Put the served rows right where they differ from the new ones, and drop these."""
-    cursor.execute(f"ANALYZE {anew}")
-    counts = []
-    for statement in (
-        f"DELETE FROM {served} r WHERE NOT EXISTS (SELECT FROM {anew} n WHERE n = r)",  # noqa: S608
-        f"INSERT INTO {served} SELECT * FROM {anew} n WHERE NOT EXISTS (SELECT FROM {served} r WHERE n = r)",  # noqa: S608
-        f"SELECT FROM {anew}",
-    ):
-        cursor.execute(statement)
-        counts.append(cursor.rowcount)
-    # Now, not at the commit: who goes on in this transaction must see the served table.
-    cursor.execute(f"DROP TABLE {anew}")
-    removed, added, rows = counts
-    return Rebuilt(rows, removed, added)
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The rows that are served and those made anew, with the statements that bring them together.
+
+    The new rows' table is temporary and has the served one's name, which it hides in this session:
+    so the verbs' own fold writes there.
+    """
+
+    cursor: CursorWrapper
+    served: str
+    anew: str
+    born_of: str
+
+    @classmethod
+    def of(cls, model: ReadModel, cursor: CursorWrapper) -> Self:
+        """Name both tables, while the served one is still the one that its bare name means."""
+        cursor.execute("SELECT current_schema()")
+        quote = connection.ops.quote_name
+        table = quote(model.table._meta.db_table)
+        return cls(cursor, f"{quote(cursor.fetchone()[0])}.{table}", f"pg_temp.{table}", quote(model.born_of))
+
+    def begin(self) -> None:
+        """Make the new table, with the rows that the log says nothing of any more."""
+        # No identity: a row's id has to come from its event, or it would be another one each time.
+        self._do("CREATE TEMPORARY TABLE {anew} (LIKE {served} INCLUDING ALL EXCLUDING IDENTITY)")
+        self._do(
+            "INSERT INTO {anew} SELECT * FROM {served} r"
+            " WHERE NOT EXISTS (SELECT FROM events_event e WHERE e.id = r.{born_of})"
+        )
+
+    def compare(self) -> None:
+        """Note where the tables differ: all others change in both alike from now on."""
+        self._do("ANALYZE {anew}")
+        self._do(
+            "CREATE TEMPORARY TABLE tickertape_differing AS"
+            " SELECT r.{born_of} FROM {served} r"
+            " WHERE NOT EXISTS (SELECT FROM {anew} n WHERE n.{born_of} = r.{born_of} AND n = r)"
+            " UNION SELECT n.{born_of} FROM {anew} n"
+            " WHERE NOT EXISTS (SELECT FROM {served} r WHERE n.{born_of} = r.{born_of} AND n = r)"
+        )
+
+    def lock(self) -> None:
+        """Have who writes wait, and not who reads."""
+        self._do("LOCK TABLE {served} IN SHARE ROW EXCLUSIVE MODE")
+
+    def finish(self, *, also: Sequence[int]) -> Rebuilt:
+        """Put the served rows right where they differ, or are of some other events; drop the new table."""
+        self._do("INSERT INTO tickertape_differing SELECT unnest(%s::bigint[])", list(also))
+        removed = self._do(
+            "DELETE FROM {served} r WHERE r.{born_of} IN (SELECT * FROM tickertape_differing)"
+            " AND NOT EXISTS (SELECT FROM {anew} n WHERE n.{born_of} = r.{born_of} AND n = r)"
+        )
+        added = self._do(
+            "INSERT INTO {served} SELECT * FROM {anew} n"
+            " WHERE n.{born_of} IN (SELECT * FROM tickertape_differing)"
+            " AND NOT EXISTS (SELECT FROM {served} r WHERE n.{born_of} = r.{born_of} AND n = r)"
+        )
+        self._do("SELECT count(*) FROM {anew}")
+        rows = self.cursor.fetchone()[0]
+        # Now, not at the commit: who goes on in this transaction must see the served table.
+        self._do("DROP TABLE {anew}, tickertape_differing")
+        return Rebuilt(rows, removed, added)
+
+    def _do(self, statement: str, *parameters: list[int]) -> int:
+        """Execute a statement and return how many rows it was about."""
+        names = {"served": self.served, "anew": self.anew, "born_of": self.born_of}
+        self.cursor.execute(statement.format(**names), parameters or None)
+        return int(self.cursor.rowcount)

@@ -1,6 +1,9 @@
 """Erasure: what a person wrote and is called by is gone; places, and others' words, stay."""
 
+import contextlib
+import dataclasses
 import json
+import threading
 from io import StringIO
 from itertools import pairwise
 from types import SimpleNamespace
@@ -18,7 +21,7 @@ from django.db import connection, transaction
 from django.test import Client
 
 from events import comments, erasure, items, log, readmodels, registry
-from events.channels import LOG, Channel
+from events.channels import LOG, TRACE, Channel
 from events.erasure import ERASED
 from events.models import Comment, IdempotencyKey, Item
 from events.registry import ACTOR, EventType
@@ -210,7 +213,7 @@ def test_a_declaration_that_could_not_be_kept_is_refused(annotations, personal):
 def test_the_trace_says_who_when_and_how_many_and_nothing_personal(world):
     erased = erase(world.bob, actor_id=world.alice.pk)
 
-    [(_, trace)] = [said for said in events_on(LOG) if said[0] == "UserErased"]
+    [(_, trace)] = [said for said in events_on(TRACE) if said[0] == "UserErased"]
     assert trace["user_id"] == str(world.bob.pk)
     assert trace["erased_by"] == "test"
     assert trace["events"] == erased.events
@@ -301,6 +304,34 @@ def test_a_rebuild_under_way_does_not_bring_it_back(world, held, background):
         until_someone_waits()
     erasing.result(20)
     assert where_secret_is() == []
+
+
+def test_a_rebuild_between_the_log_and_the_rows_does_not_bring_it_back(world, background, monkeypatch):
+    """Rows whose events were pruned are taken over as they are: not while they are being erased."""
+    log.place()
+    log.prune(log.head().position)
+    comments.add_comment(world.alice, world.item.pk, text="something to fold")
+    log.place()
+    monkeypatch.setattr(erasure, "_erase_log", lambda user_id: iter(()))
+    monkeypatch.setattr(erasure, "WAIT_SECONDS", 0)
+    model = readmodels.registered()["comments"]
+    folding, go_on = threading.Event(), threading.Event()
+
+    def slowly(event, event_id):
+        folding.set()
+        assert go_on.wait(20)
+        model.fold(event, event_id)
+
+    rebuilding = background(lambda: readmodels.rebuild(dataclasses.replace(model, fold=slowly)))
+    assert folding.wait(20)
+    erasing = background(lambda: erase(world.bob))
+    with contextlib.suppress(TimeoutError):
+        erasing.result(2)  # it waits, or has gone ahead
+    go_on.set()
+    rebuilding.result(20)
+    erasing.result(20)
+
+    assert "events_comment" not in where_secret_is()
 
 
 def test_it_goes_in_batches_that_hold_nothing(world, monkeypatch):
@@ -395,7 +426,7 @@ def test_the_command_erases_by_name_and_says_how_much(world):
 
 def test_the_command_erases_by_id_and_names_who_did_it(world):
     erase_command(str(world.bob.pk), "--yes", "--by", "alice")
-    [(_, trace)] = [said for said in events_on(LOG) if said[0] == "UserErased"]
+    [(_, trace)] = [said for said in events_on(TRACE) if said[0] == "UserErased"]
     assert trace["erased_by"] == "alice"
     [entry] = [e for e in entries().values() if e.type == "UserErased"]
     assert entry.actor_id == world.alice.pk

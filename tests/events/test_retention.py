@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
@@ -16,6 +17,7 @@ from events import log, retention
 from events.channels import LOG, Channel
 from events.models import IdempotencyKey
 from events.registry import EventType
+from project.settings import number
 from tests.events.support import events_on, until_someone_waits
 
 A = Channel("item:1")
@@ -264,6 +266,14 @@ def test_without_an_age_the_command_takes_the_settings(clean, settings):
     prune_log()
 
     assert kept() == []
+
+
+def test_the_setting_may_be_0_and_nothing_below(monkeypatch):
+    monkeypatch.setenv("EVENTS_RETENTION_DAYS", "0")
+    assert number("EVENTS_RETENTION_DAYS", 0, zero=True) == 0
+    monkeypatch.setenv("EVENTS_RETENTION_DAYS", "-1")
+    with pytest.raises(ImproperlyConfigured, match="EVENTS_RETENTION_DAYS"):
+        number("EVENTS_RETENTION_DAYS", 0, zero=True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import redis
+from celery import Celery
 
 from tests.stack import Stack, eventually
 
@@ -36,56 +37,59 @@ def call(connection, *ns, seconds=0.0):
 
 
 def echoed(connection):
+    """Return what was echoed, in the order in which it was appended."""
     rows = connection.execute(
-        "SELECT (data::json->>'n')::int, data FROM events_event WHERE type = 'Echoed' ORDER BY id"
+        "SELECT (data::json->>'n')::int FROM events_event WHERE type = 'Echoed' ORDER BY id"
     )
     return [row[0] for row in rows.fetchall()]
 
 
-def message(broker, queue):
-    """Return a real message of the task that reacts, as Celery put it into the queue."""
-    from celery import Celery
-
-    with Celery("sender", broker=broker).connection_for_write() as connection:
-        app = Celery("sender", broker=broker)
-        app.send_task("workers.react", queue=queue, connection=connection)
-    client = redis.Redis.from_url(broker)
-    raw = client.lindex(queue, 0)
-    client.delete(queue)
-    return client, raw
+@pytest.fixture
+def client(busy):
+    """The broker."""
+    with redis.Redis.from_url(busy.valkey.url) as client:
+        yield client
 
 
-def test_one_message_delivered_many_times_to_many_workers_has_one_effect(busy):
-    client, raw = message(busy.valkey.url, busy.name)
+@pytest.fixture
+def raw(busy, client):
+    """A real message of the task that reacts, as Celery puts it into the queue."""
+    with Celery("sender", broker=busy.valkey.url) as app, app.connection_for_write() as connection:
+        app.send_task("workers.react", queue=busy.name, connection=connection)
+    message = client.lindex(busy.name, 0)
+    client.delete(busy.name)
+    return message
+
+
+def test_one_message_delivered_many_times_to_many_workers_has_one_effect(busy, client, raw):
     with busy.connect() as connection:
-        call(connection, *range(60), seconds=0.005)
-        connection.execute("SELECT tickertape_place(1000)")
-        client.lpush(busy.name, *[raw] * COPIES)
-
         busy.start("worker", "worker2")
-        eventually(lambda: len(echoed(connection)) >= 60)
-        # More of the same while they work, and new events between.
-        for first in range(60, 120, 20):
-            call(connection, *range(first, first + 20), seconds=0.002)
-            client.lpush(busy.name, *[raw] * COPIES)
-        eventually(lambda: len(echoed(connection)) >= 120)
+        for name in ("worker", "worker2"):
+            eventually(lambda name=name: "ready." in busy.log(name).read_text())
+        total = 0
+        for _ in range(4):
+            # Placed and asked for at once: every child of both workers finds the same events to react to.
+            call(connection, *range(total, total + 30), seconds=0.01)
+            with connection.transaction():
+                connection.execute("SELECT tickertape_place(1000)")
+                client.lpush(busy.name, *[raw] * COPIES)
+            total += 30
+            eventually(lambda total=total: len(echoed(connection)) >= total)
         eventually(lambda: client.llen(busy.name) == 0)
         checkpoint = "SELECT position FROM workers_checkpoint WHERE name = 'reactions'"
         head = "SELECT head FROM events_logstate"
         eventually(lambda: connection.execute(checkpoint).fetchone() == connection.execute(head).fetchone())
 
         found = echoed(connection)
-        assert sorted(found) == list(range(120)), "each once"
+        assert sorted(found) == list(range(total)), "each once"
         for subject in range(3):
             of_one = [n for n in found if n % 3 == subject]
             assert of_one == sorted(of_one), "in the order of its subject"
         assert connection.execute("SELECT count(*) FROM workers_delivery").fetchone() == (0,)
-    client.close()
 
 
-def test_a_message_taken_and_never_acknowledged_has_one_effect(busy):
+def test_a_message_taken_and_never_acknowledged_has_one_effect(busy, client, raw):
     """The worker that took it is killed in the middle: another does it, and it comes again as well."""
-    client, raw = message(busy.valkey.url, busy.name)
     with busy.connect() as connection:
         call(connection, 1, 2, 3, seconds=1.0)
         connection.execute("SELECT tickertape_place(1000)")
@@ -109,4 +113,3 @@ def test_a_message_taken_and_never_acknowledged_has_one_effect(busy):
         eventually(lambda: len(echoed(connection)) >= 3)
         eventually(lambda: client.llen(busy.name) == 0)
         assert echoed(connection) == [1, 2, 3]
-    client.close()
