@@ -19,6 +19,7 @@ import httpx
 import psycopg
 from httpx_sse import connect_sse
 
+from project import processes
 from project.embedded import Postgres, Valkey, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,9 +109,8 @@ class Stack:
             env |= {"WEB_SERVER": name.rstrip("0123456789"), "PORT": str(self.ports[name])}
             command = [sys.executable, "-m", "project.serve"]
         with self.log(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
-            )
+            # On a leash: a test run that is killed leaves nothing running.
+            self.processes[name] = processes.spawn(command, cwd=ROOT, env=env, output=log)
 
     def _wait_ready(self, name: str) -> None:
         workers = any(other.startswith("worker") for other in self.processes)

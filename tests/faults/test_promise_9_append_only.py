@@ -11,7 +11,7 @@ from tests.faults.wire import append
 def kept(rough):
     """A placed event and a connection that may try to change it."""
     with rough.connect() as connection:
-        event = append(connection, "item:1", data={"n": "kept"})
+        event = append(connection, "item:900000001", data={"n": "kept"})
         settle(rough)
         yield connection, event
 
@@ -21,7 +21,7 @@ def kept(rough):
     [
         "UPDATE events_event SET data = '{}' WHERE id = %(id)s",
         "UPDATE events_event SET type = 'Other' WHERE id = %(id)s",
-        "UPDATE events_event SET channels = '{item:2}' WHERE id = %(id)s",
+        "UPDATE events_event SET channels = '{item:900000002}' WHERE id = %(id)s",
         "UPDATE events_event SET actor_id = 1 WHERE id = %(id)s",
         "UPDATE events_event SET created_at = now() WHERE id = %(id)s",
         "UPDATE events_event SET position = position + 1000000 WHERE id = %(id)s",
@@ -31,14 +31,14 @@ def kept(rough):
         "TRUNCATE events_event",
         "TRUNCATE events_event CASCADE",
         "INSERT INTO events_event (type, version, data, channels, position)"
-        " VALUES ('Noted', 1, '{}', '{item:1}', 1000000)",
+        " VALUES ('Noted', 1, '{}', '{item:900000001}', 1000000)",
         "INSERT INTO events_event (type, version, data, channels, parked)"
-        " VALUES ('Noted', 1, '{}', '{item:1}', 'no')",
-        "UPDATE events_channelposition SET channel = 'item:2' WHERE channel = 'item:1'",
-        "DELETE FROM events_channelposition WHERE channel = 'item:1'",
+        " VALUES ('Noted', 1, '{}', '{item:900000001}', 'no')",
+        "UPDATE events_channelposition SET channel = 'item:900000002' WHERE channel = 'item:900000001'",
+        "DELETE FROM events_channelposition WHERE channel = 'item:900000001'",
         "TRUNCATE events_channelposition",
         "INSERT INTO events_channelposition (channel, position)"
-        " SELECT 'item:2', position FROM events_event WHERE id = %(id)s",
+        " SELECT 'item:900000002', position FROM events_event WHERE id = %(id)s",
     ],
 )
 def test_promise_9_the_database_refuses_to_change_what_happened(kept, statement):
@@ -55,7 +55,7 @@ def test_promise_9_the_database_refuses_to_change_what_happened(kept, statement)
 def test_promise_9_an_unplaced_event_gets_its_position_from_the_placing_only(kept):
     connection, _ = kept
     with connection.transaction(force_rollback=True):
-        event = append(connection, "item:1")
+        event = append(connection, "item:900000001")
         for change in ("position = 1000000", "data = '[]'", "parked = 'no'"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
                 connection.execute(f"UPDATE events_event SET {change} WHERE id = %s", [event])
@@ -65,7 +65,7 @@ def test_promise_9_an_unplaced_event_gets_its_position_from_the_placing_only(kep
 def test_promise_9_a_name_that_could_break_a_frame_is_refused_by_the_database(kept, name):
     connection, _ = kept
     with pytest.raises(psycopg.errors.CheckViolation):
-        append(connection, "item:1", kind=name)
+        append(connection, "item:900000001", kind=name)
 
 
 @pytest.mark.parametrize("data", ['{"n":\n1}', '{"n":\r1}', "{}\n\nevent: x"])
@@ -73,7 +73,8 @@ def test_promise_9_data_of_more_than_one_line_is_refused_by_the_database(kept, d
     connection, _ = kept
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(
-            "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')",
+            "INSERT INTO events_event (type, version, data, channels)"
+            " VALUES ('Noted', 1, %s, '{item:900000001}')",
             [data],
         )
 
