@@ -75,7 +75,8 @@ def test_a_reader_that_takes_nothing_holds_nobody_up(rough, leaving):
         assert process.wait(DRAIN_SECONDS + 5) == 0
 
 
-def test_a_database_that_hangs_holds_nobody_up(alone):
+@pytest.mark.parametrize("engine", ["postgres", "valkey"])
+def test_an_engine_that_hangs_holds_nobody_up(alone, engine):
     # Its processes are frozen: connections stay open and nothing answers.
     for name in ("daphne7", "uvicorn7"):
         alone.start(name, STREAMS_DRAIN_SECONDS="1")
@@ -86,7 +87,7 @@ def test_a_database_that_hangs_holds_nobody_up(alone):
         for wire in wires:
             wire.until(b"stream.open")
         leaving = [alone.processes[name] for name in alice]
-        with frozen(alone.postgres):
+        with frozen(getattr(alone, engine)):
             time.sleep(2)  # until the hubs wait for it
             began = time.monotonic()
             for process in leaving:
