@@ -81,7 +81,7 @@ class ParkedFilter(admin.SimpleListFilter):
 class DeliveryAdmin(ReadOnlyAdmin):
     """Reactions that failed or wait behind one that did; the parked ones first."""
 
-    list_display = ("position", "reaction", "subject", "state", "tries", "why", "next_try", "parked_at")
+    list_display = ("position", "subject", "state", "why", "tries", "next_try", "reaction")
     list_filter = (ParkedFilter, "reaction")
     search_fields = ("=position", "=subject", "reaction")
     search_help_text = "A position, a subject such as item:42, or part of a reaction's name"

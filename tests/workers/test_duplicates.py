@@ -24,6 +24,8 @@ def busy(postgres, valkey, tmp_path):
     )
     with stack:
         yield stack
+        for name in list(stack.processes):
+            stack.kill(name)  # what they are in the middle of is over: nobody waits for it
 
 
 def call(connection, *ns, seconds=0.0):
