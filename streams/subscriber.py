@@ -226,7 +226,25 @@ class Subscriber:
         if cursor.position < hub.oldest - 1:
             return "pruned"
         self.position = cursor.position
+        await self._heed_up_to(cursor.position)
         return None
+
+    async def _heed_up_to(self, position: int) -> None:
+        """Heed what changed access since the check and below where the client says it stands.
+
+        Neither the replay from there nor a hub that has not come so far would see it.
+        """
+        after = self.since.position if self.since.epoch == self._hub.epoch else 0
+        try:
+            while after < position and self._ended is None:
+                page = await self._hub.read([ACCESS], after)
+                for entry in page.entries:
+                    self.heed(read_change(entry.data))
+                if page.covered_to <= after:
+                    return
+                after = page.covered_to
+        except DATABASE_AWAY:
+            self.end("database")
 
     def _restart(self, reason: str | None = None, *, opening: bool = False) -> bytes:
         """Go live from now, saying what was lost."""
