@@ -94,7 +94,7 @@ class Witness:
         self.since = since
         self.heeded = range(0)  # positions
         self.checked = ledger.placings  # what was placed after this, its permission did not see
-        self.head = ledger.head
+        self.came = Cursor(ledger.epoch, ledger.head)  # where the log stood when it asked
         self.opened = False
         self.resetting = False
         self.replaying = False
@@ -196,7 +196,7 @@ class Witness:
                 return reason == "malformed"
             epoch, position = asked.epoch, asked.position
             if reason == "ahead":
-                return epoch == self.ledger.epoch and position > self.head
+                return epoch == self.came.epoch and position > self.came.position
         if reason == "epoch":
             return epoch != self.ledger.epoch
         return reason == "pruned" and position + 1 < self.ledger.oldest
