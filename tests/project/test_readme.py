@@ -1,0 +1,32 @@
+"""The README's tour, as a reader would run it: its own words, in a shell, with curl."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.stack import ROOT
+
+TOUR = re.search(
+    r"## A tour of five minutes with curl.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_tour_of_the_readme_shows_what_it_says(stack, server, tmp_path):
+    script = TOUR[1].replace("http://127.0.0.1:8000", server)
+    # The last stream goes on until Ctrl-C; here it has some seconds.
+    script = script.replace("curl -N -b jar", "timeout 4 curl -sN -b jar")
+    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    tape = (tmp_path / "tape").read_text()
+    resumed = ran.stdout.rpartition("event: stream.open")[2]
+
+    assert "event: stream.open" in tape
+    assert '"text":"Hello"' in tape
+    assert "Missed" not in tape
+    assert '"mode":"resumed"' in resumed
+    assert '"missed":1' in resumed
+    assert resumed.count("event: CommentAdded") == 1
+    assert '"text":"Missed"' in resumed
+    assert "event: stream.live" in resumed
