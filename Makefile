@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 
 help:
 	echo 'make run     start everything at http://127.0.0.1:8000/ (PORT=8123 make run moves it)'
-	echo 'make test    run the tests (ARGS="-k name" chooses)'
+	echo 'make test    run the tests (ARGS="-k name" chooses; ARGS="-m long" runs the long ones instead)'
 	echo 'make check   lint, formatting, types, and which way imports point'
 	echo 'make format  put the code into the one format'
 	echo 'make lock    pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer ones)'
@@ -20,7 +20,7 @@ run: env
 	exec $(BIN)/python -m project.run
 
 test: env
-	TICKERTAPE_MODE=test exec $(BIN)/python -m pytest $(ARGS)
+	TICKERTAPE_MODE=test exec $(BIN)/python -m pytest -m 'not long' $(ARGS)
 
 check: env
 	$(BIN)/ruff check .

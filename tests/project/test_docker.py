@@ -25,6 +25,8 @@ from project.embedded import Valkey, free_port
 from tests.project.support import environment
 from tests.stack import ROOT, eventually
 
+pytestmark = pytest.mark.long
+
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 HOST = "tickertape.example.org"
 SECRETS = {

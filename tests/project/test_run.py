@@ -21,6 +21,8 @@ from project.embedded import free_port
 from tests.project.support import CHILDREN, PROGRAM, START_SECONDS, Running, alive, environment, refused, run
 from tests.stack import ROOT, eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
