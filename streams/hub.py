@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -36,15 +36,14 @@ SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 
-
-# Whether a reader may (still) read the channels: asked again now and then, with the ORM, elsewhere.
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
+Messages = Callable[[], AsyncGenerator[bytes | None]]
 
 
 class Hub:
     """The switchboard of one event loop."""
 
-    def __init__(self, *, permitted: Permitted) -> None:
+    def __init__(self, *, permitted: Permitted, messages: Messages = hints.messages) -> None:
         self.epoch = ""
         self.position = 0
         self.head = 0  # the log's, as of the last look
@@ -64,6 +63,7 @@ class Hub:
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._permitted = permitted
+        self._messages = messages
         self._recheck_now = asyncio.Event()
         self._advancing = asyncio.Lock()
         self._looking = asyncio.Lock()
@@ -272,7 +272,7 @@ class Hub:
             self.ring.clear(head)
             for subscriber in list(self._subscribers):
                 subscriber.reset("epoch")
-            self._recheck_now.set()  # a change of access may lie between the two histories
+            self.recheck()  # a change of access may lie between the two histories
             return
         await self._advance(head)
 
@@ -328,6 +328,10 @@ class Hub:
                 self.database_up = False
             await asyncio.sleep(settings.STREAMS_LOOK_SECONDS)
 
+    def recheck(self) -> None:
+        """Have every open stream's permission checked now: a change of it may have gone unheard."""
+        self._recheck_now.set()
+
     def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
         """Return the open streams by who reads what."""
         found: dict[tuple[Reader, frozenset[Channel]], list[Subscriber]] = {}
@@ -362,7 +366,7 @@ class Hub:
         wait = 0.1
         while True:
             try:
-                async with contextlib.aclosing(hints.messages()) as messages:
+                async with contextlib.aclosing(self._messages()) as messages:
                     async for message in messages:
                         wait = 0.1
                         await self._hear(message)

@@ -219,6 +219,9 @@ class Subscriber:
         if cursor.epoch != hub.epoch or cursor.position > hub.position:
             # Another process may know more than this one does: ask the log before saying no.
             await self._look()
+            if cursor.epoch == hub.epoch == self.since.epoch:  # a new one is a reason to recheck anyway
+                await self._heed_up_to(cursor.position)
+        # From here on there is no await: what is decided is still so when the opening says it.
         if cursor.epoch != hub.epoch:
             return "epoch"
         if cursor.position > hub.head:
@@ -226,7 +229,6 @@ class Subscriber:
         if cursor.position < hub.oldest - 1:
             return "pruned"
         self.position = cursor.position
-        await self._heed_up_to(cursor.position)
         return None
 
     async def _heed_up_to(self, position: int) -> None:
@@ -234,7 +236,7 @@ class Subscriber:
 
         Neither the replay from there nor a hub that has not come so far would see it.
         """
-        after = self.since.position if self.since.epoch == self._hub.epoch else 0
+        after = self.since.position
         try:
             while after < position and self._ended is None:
                 page = await self._hub.read([ACCESS], after)
@@ -285,6 +287,7 @@ class Subscriber:
             return b""
         if page.oldest > self.position + 1:
             self.reset("pruned")
+            hub.recheck()  # a change of access may have been pruned unheard
             return b""
         if page.covered_to == self.position:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.

@@ -4,6 +4,7 @@ The `Ledger` is written beside the log, never read from it. A `Witness` reads on
 bytes and holds every frame against the ledger, in the terms of the promises.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ class Ledger:
     """The facts in the order of their recording, and every epoch's tape."""
 
     epoch: str
+    happened: Counter[str] = field(default_factory=Counter)  # what clients were told
     oldest: int = 1
     unplaced: list[Fact] = field(default_factory=list)
     tape: list[Fact] = field(default_factory=list)
@@ -93,7 +95,7 @@ class Witness:
         self.asked = asked
         self.since = since
         self.heeded = range(0)  # positions
-        self.checked = ledger.placings  # what was placed after this, its permission did not see
+        self.checked = ledger.recorded  # what was recorded after this, its permission did not see
         self.came = Cursor(ledger.epoch, ledger.head)  # where the log stood when it asked
         self.opened = False
         self.resetting = False
@@ -101,7 +103,6 @@ class Witness:
         self.ended: str | None = None
         self.epoch = ""
         self.position = 0
-        self.events = 0
         self.ids: list[str] = []  # every cursor it was given, the newest last
 
     def hear(self, chunk: bytes, upto: Cursor, above: int) -> None:
@@ -121,6 +122,7 @@ class Witness:
         assert self.ended is None, "a frame after the end"
         if frame.event == "stream.end":
             self.ended = frame.data["reason"]
+            self.ledger.happened[f"end: {self.ended}"] += 1
             assert frame.id is None
         elif not self.opened:
             assert frame.event == "stream.open"
@@ -146,11 +148,13 @@ class Witness:
             if frame.id:
                 assert not self.replaying, "a heartbeat during the replay"
                 self._prove(frame.id)
+                self.ledger.happened["heartbeat"] += 1
 
     def _open(self, frame: Frame) -> None:
         cursor = self._begin(frame)
         assert frame.data["cursor"] == frame.id
         mode, missed = frame.data["mode"], frame.data["missed"]
+        self.ledger.happened[f"open: {mode}"] += 1
         self.opened = True
         if mode == "live":
             assert self.asked is None
@@ -169,6 +173,7 @@ class Witness:
     def _reset(self, frame: Frame) -> None:
         reason = frame.data["reason"]
         assert self._lost_for(reason), f"a reset without a reason: {reason}"
+        self.ledger.happened[f"{'open' if self.resetting else 'go on'}: {reason}"] += 1
         self.replaying = False
         if self.resetting:
             self.resetting = False
@@ -211,7 +216,7 @@ class Witness:
         assert not self._revoked(range(1, cursor.position)), "an event placed after a revocation"
         assert not self._revoked(self.heeded), "an event written after a revocation"
         self._prove(frame.id, but=cursor.position)
-        self.events += 1
+        self.ledger.happened["event"] += 1
 
     def _prove(self, id_: str, but: int = 0) -> None:
         """Hold that nothing at or below a cursor is missing, but the event that carries it."""
@@ -226,7 +231,7 @@ class Witness:
         """Return whether an event of these took anything away since the permission was checked."""
         tape = self.ledger.tapes[self.epoch]
         return any(
-            tape[p - 1].placed > self.checked and tape[p - 1].concerns(self.user_id, self.channels)
+            tape[p - 1].n > self.checked and tape[p - 1].concerns(self.user_id, self.channels)
             for p in positions
         )
 

@@ -570,3 +570,53 @@ async def test_a_log_that_lies_behind_is_not_asked_without_end(hub, world, subsc
         assert hub.log_reads - reads <= 2
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_a_revocation_below_an_id_that_another_process_gave_is_not_missed(hub, world, subscribe):
+    """The replay begins above it, and this hub has not heard of it."""
+    async with subscribe(cursor=Cursor(hub.epoch, hub.position + 2)) as stream:
+        await world.revoke(user_id="7")
+        await world.append(1, 2)
+        assert (await stream.frame()).data == {"reason": "revoked"}
+
+
+async def test_a_new_epoch_under_the_asking_for_revocations_resets(hub, world, subscribe, monkeypatch):
+    """The id is of the epoch before, and where it stands in the new one there are other events."""
+    read = hub.read
+
+    async def meanwhile(*arguments):
+        page = await read(*arguments)
+        await world.run(log.new_epoch)
+        await hub.look()
+        return page
+
+    await world.append(1, 2)
+    monkeypatch.setattr(hub, "read", meanwhile)
+    async with subscribe(cursor=await world.head()) as stream:
+        assert (await stream.frame()).data["mode"] == "reset"
+        assert (await stream.frame()).data["reason"] == "epoch"
+
+
+async def test_who_is_reset_because_of_pruning_is_checked_anew(hub, world, subscribe, permitted):
+    """What took their permission away may have been pruned unheard."""
+    begin = hub.cursor
+    await world.revoke(user_id="7")
+    await world.append(1, 2)
+    hub.position = (await world.head()).position
+    hub.ring.clear(hub.position)
+    async with subscribe(cursor=begin) as stream:
+        await stream.frame()
+        permitted["answer"] = False
+        await world.run(log.prune, begin.position + 2)
+        assert (await stream.frame()).data["reason"] == "pruned"
+        assert (await stream.frame()).data == {"reason": "revoked"}
+
+
+async def test_a_revocation_of_long_ago_does_not_end_who_comes_from_an_epoch_before(hub, world, subscribe):
+    """They would come back with the same id, for ever."""
+    await world.revoke(user_id="7")
+    await world.append(1)
+    await tell(hub, world)
+    async with subscribe(cursor=Cursor("0123456789", hub.position)) as stream:
+        assert (await stream.frame()).data["mode"] == "reset"
+        assert (await stream.frame()).data["reason"] == "epoch"

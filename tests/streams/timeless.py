@@ -7,6 +7,7 @@ delivered, and an answer of PostgreSQL can be held back while the world goes on.
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from streams.batch import Batch
 from streams.hub import Hub, Permitted
 from streams.subscriber import DATABASE_AWAY
 
@@ -59,7 +61,8 @@ class Bench:
         self.loop.set_exception_handler(lambda loop, context: self.complaints.append(str(context)))
         self.complaints: list[str] = []
         self.asking: set[asyncio.Future[None]] = set()  # questions that PostgreSQL has not answered
-        self.asked = 0
+        self.asked = 0  # questions of all time
+        self.happened: Counter[str] = Counter()  # in all stories: what never does is not tested
         self.run(self._open())
         self._handler = _Complaints(self.complaints)
         logging.getLogger("streams").addHandler(self._handler)
@@ -78,30 +81,25 @@ class Bench:
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
-    def settle(self) -> bool:
-        """Let everything run until it waits for the clock, for a message or for a held answer.
-
-        Return whether the log was asked anything.
-        """
-        self.asked = 0
+    def settle(self) -> None:
+        """Let everything run until it waits for the clock, for a message or for a held answer."""
         self.run(self._settle())
         assert not self.complaints, self.complaints
-        return self.asked > 0
 
-    def pass_time(self, seconds: float) -> bool:
-        """Move the clock, from one timer to the next, and settle at each; return as `settle` does."""
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock, from one timer to the next, and settle at each."""
         end = self.loop.now + seconds
-        asked = self.settle()
+        self.settle()
         while (timer := self.loop.next_timer()) <= end:
             self.loop.now = max(self.loop.now, timer)
-            asked = self.settle() or asked
+            self.settle()
         self.loop.now = end
-        return asked
 
     async def _settle(self) -> None:
+        most = self.asked + MOST_QUESTIONS
         while True:
             await asyncio.sleep(0)
-            assert self.asked < MOST_QUESTIONS, "the log is asked without end"
+            assert self.asked < most, "the log is asked without end"
             if self.loop.resting():
                 if not self.asking:
                     return
@@ -112,7 +110,7 @@ class Process(Hub):
     """A hub whose Redis and whose database's speed the test decides."""
 
     def __init__(self, bench: Bench, *, permitted: Permitted) -> None:
-        super().__init__(permitted=permitted)
+        super().__init__(permitted=permitted, messages=self._messages_of_ours)
         self.bench = bench
         self._pool = bench.pool
         self.wire: list[bytes] = []  # published, and not arrived yet
@@ -121,6 +119,7 @@ class Process(Hub):
         self.held: list[asyncio.Future[None]] = []
         self.away = False  # the log, for this process
         self.was_away = False
+        self.stood: dict[str, int] = {}  # where, in each epoch, when it was last looked at
         self._aside: set[asyncio.Task[None]] = set()
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -128,11 +127,31 @@ class Process(Hub):
         for follow in (self._watch(), self._listen(), self._recheck()):
             self._tasks.append(asyncio.create_task(follow))
 
+    def cease(self) -> None:
+        """Ask the log nothing more: the end is near."""
+        self.away, self.hold = True, ""
+
     async def stop(self) -> None:
+        self.cease()
         self._pool = None  # it is everyone's
         for task in list(self._aside):
             task.cancel()
         await super().stop()
+
+    def apply(self, batch: Batch) -> bool:
+        before = self.position
+        whole = super().apply(batch)
+        if self.position > before:
+            self.bench.happened["a batch was taken"] += 1
+        if 0 < batch.prev < before < batch.last:
+            self.bench.happened["a batch overlapped"] += 1
+        if batch.prev > before and not whole:
+            self.bench.happened["a batch left a gap"] += 1
+        return whole
+
+    def _jump(self, position: int) -> None:
+        self.bench.happened["a hub jumped"] += 1
+        super()._jump(position)
 
     def deliver(self, message: bytes) -> None:
         """Let Redis' message arrive."""
@@ -154,7 +173,7 @@ class Process(Hub):
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _messages(self) -> AsyncGenerator[bytes | None]:
+    async def _messages_of_ours(self) -> AsyncGenerator[bytes | None]:
         self._arrived = asyncio.Queue()
         self.subscribed = True
         try:
