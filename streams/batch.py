@@ -21,6 +21,11 @@ class Published(NamedTuple):
     channels: tuple[str, ...]
     frame: bytes
 
+    @property
+    def data(self) -> bytes:
+        """Return the payload's JSON."""
+        return sse.data_of(self.frame)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -7,15 +7,14 @@ hangs, is made good by reading the log. So Redis may do what it likes: it costs 
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool
 from redis.exceptions import RedisError
 
@@ -24,10 +23,11 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
-from streams import hints, sse
+from streams import hints
+from streams.audience import Audience, Permitted
 from streams.batch import Batch, Published
 from streams.ring import Ring
-from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Reader, Subscriber
+from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 
-Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
 Messages = Callable[[], AsyncGenerator[bytes | None]]
 
 
@@ -49,6 +48,7 @@ class Hub:
         self.head = 0  # the log's, as of the last look
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
+        self.audience = Audience(permitted=permitted)
         self.running = asyncio.Event()
         self.draining = False
         # A storm of reconnects waits here, not in a thread and for a connection each.
@@ -58,13 +58,9 @@ class Hub:
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
         self.log_reads = 0
-        self._subscribers: set[Subscriber] = set()
-        self._by_channel: dict[str, set[Subscriber]] = {}
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._permitted = permitted
         self._messages = messages
-        self._recheck_now = asyncio.Event()
         self._advancing = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._looks_begun = 0
@@ -97,7 +93,7 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        for follow in (self._watch(), self._listen(), self._recheck()):
+        for follow in (self._watch(), self._listen(), self.audience.keep_permitted()):
             self._tasks.append(asyncio.create_task(follow))
 
     async def stop(self) -> None:
@@ -115,14 +111,7 @@ class Hub:
     async def drain(self, seconds: float) -> None:
         """End every stream, spread over a time, each told when to come back; take no new ones."""
         self.draining = True
-        leaving = list(self._subscribers)
-        random.shuffle(leaving)
-        began = time.monotonic()
-        for number, subscriber in enumerate(leaving, start=1):
-            subscriber.end("drain", retry_seconds=max(settings.STREAMS_RETRY_SECONDS, seconds))
-            ahead = seconds * number / len(leaving) - (time.monotonic() - began)
-            if ahead > 0.01:
-                await asyncio.sleep(ahead)
+        await self.audience.drain(seconds)
 
     @property
     def cursor(self) -> Cursor:
@@ -132,7 +121,7 @@ class Hub:
     @property
     def connections(self) -> int:
         """Return how many subscribers are joined."""
-        return len(self._subscribers)
+        return len(self.audience)
 
     # --- who listens ------------------------------------------------------------------------------
 
@@ -142,25 +131,17 @@ class Hub:
         A change of access placed since the reader's permission was checked may have gone unseen by
         that check, and ends the stream at once.
         """
-        self._subscribers.add(subscriber)
-        for channel in subscriber.channels:
-            self._by_channel.setdefault(channel, set()).add(subscriber)
+        self.audience.add(subscriber)
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
             subscriber.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
         for event in self.ring.after([names.ACCESS], subscriber.since.position):
-            self._revoke(event, [subscriber])
+            subscriber.heed(read_change(event.data))
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
-        self._subscribers.discard(subscriber)
-        for channel in subscriber.channels:
-            there = self._by_channel.get(channel)
-            if there is not None:
-                there.discard(subscriber)
-                if not there:
-                    del self._by_channel[channel]
+        self.audience.discard(subscriber)
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -176,8 +157,8 @@ class Hub:
         for event in events:
             for channel in event.channels:
                 if channel == names.ACCESS:
-                    self._revoke(event, list(self._subscribers))
-                for subscriber in self._by_channel.get(channel, ()):
+                    self.audience.heed(read_change(event.data))
+                for subscriber in self.audience.of(channel):
                     subscriber.push(event.position, event.frame)
         self.ring.extend(events, batch.last)
         for event in events:
@@ -189,8 +170,7 @@ class Hub:
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
-        said = sse.data_of(event.frame)
-        match said:
+        match json.loads(event.data):
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
             case {"upto": int(upto)}:
@@ -199,12 +179,6 @@ class Hub:
             case _:
                 # Of a newer version. Whatever it asks to be forgotten is not in an empty ring.
                 self.ring.clear(self.ring.end)
-
-    def _revoke(self, event: Published, subscribers: Iterable[Subscriber]) -> None:
-        """End the streams whose permission an event may have changed; they may try again."""
-        changed = read_change(event.frame.partition(b"\ndata: ")[2])
-        for subscriber in subscribers:
-            subscriber.heed(changed)
 
     def _forget_below(self, oldest: int) -> None:
         self.oldest = max(self.oldest, oldest)
@@ -270,9 +244,9 @@ class Hub:
             # Nobody is live during the filling: who is reset goes live where the hub stands then.
             self.position = head
             self.ring.clear(head)
-            for subscriber in list(self._subscribers):
+            for subscriber in self.audience:
                 subscriber.reset("epoch")
-            self.recheck()  # a change of access may lie between the two histories
+            self.audience.recheck()  # a change of access may lie between the two histories
             return
         await self._advance(head)
 
@@ -298,7 +272,7 @@ class Hub:
 
     def _jump(self, position: int) -> None:
         """Leave a gap to the subscribers: each reads its own part of it."""
-        for subscriber in self._subscribers:
+        for subscriber in self.audience:
             subscriber.fall_back(self.position)
         self.position = position
         self.ring.clear(position)
@@ -327,37 +301,6 @@ class Hub:
                 self._failed = True
                 self.database_up = False
             await asyncio.sleep(settings.STREAMS_LOOK_SECONDS)
-
-    def recheck(self) -> None:
-        """Have every open stream's permission checked now: a change of it may have gone unheard."""
-        self._recheck_now.set()
-
-    def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
-        """Return the open streams by who reads what."""
-        found: dict[tuple[Reader, frozenset[Channel]], list[Subscriber]] = {}
-        for subscriber in self._subscribers:
-            found.setdefault((subscriber.reader, subscriber.channels), []).append(subscriber)
-        return found
-
-    async def _recheck(self) -> None:
-        """Ask for every open stream whether it is still permitted: not every change is a verb's."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.STREAMS_RECHECK_SECONDS):
-                    await self._recheck_now.wait()
-            self._recheck_now.clear()
-            for (reader, channels), subscribers in self._readers().items():
-                try:
-                    permitted = await self._permitted(reader, channels)
-                except (OperationalError, InterfaceError) as error:
-                    logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
-                    break  # nothing can be placed either, and the next one is soon
-                except Exception:
-                    logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
-                    permitted = False
-                if not permitted:
-                    for subscriber in subscribers:
-                        subscriber.end("revoked")
 
     # --- Redis --------------------------------------------------------------------------------------
 

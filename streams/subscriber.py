@@ -287,7 +287,7 @@ class Subscriber:
             return b""
         if page.oldest > self.position + 1:
             self.reset("pruned")
-            hub.recheck()  # a change of access may have been pruned unheard
+            hub.audience.recheck()  # a change of access may have been pruned unheard
             return b""
         if page.covered_to == self.position:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.

@@ -340,11 +340,11 @@ async def test_a_rule_that_fails_ends_the_stream_it_cannot_vouch_for_and_no_othe
             raise ValueError("a bug")
         return reader.user_id != "2"
 
-    monkeypatch.setattr(hub, "_permitted", rule)
+    monkeypatch.setattr(hub.audience, "_permitted", rule)
     async with subscribe(user_id="1") as bug, subscribe(user_id="2") as gone, subscribe(user_id="3") as fine:
         for stream in (bug, gone, fine):
             await stream.frame()
-        hub._recheck_now.set()
+        hub.audience.recheck()
         assert (await bug.control()).data == {"reason": "revoked"}
         assert (await gone.control()).data == {"reason": "revoked"}
         await until(lambda: len(asked) == 3)
@@ -358,10 +358,10 @@ async def test_a_recheck_without_a_database_ends_nothing(hub, subscribe, monkeyp
         asked.set()
         raise OperationalError("away")
 
-    monkeypatch.setattr(hub, "_permitted", rule)
+    monkeypatch.setattr(hub.audience, "_permitted", rule)
     async with subscribe() as stream:
         await stream.frame()
-        hub._recheck_now.set()
+        hub.audience.recheck()
         async with asyncio.timeout(5):
             await asked.wait()
         assert stream.subscriber.live
