@@ -54,6 +54,7 @@ class Stack:
             **os.environ,
             "TICKERTAPE_MODE": "test",
             "DJANGO_SETTINGS_MODULE": "project.settings",
+            "EVENTS_POSTS_PER_MINUTE": "0",  # few users make all the load
             "LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": self.database_url,
