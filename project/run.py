@@ -32,7 +32,8 @@ DRAIN_SECONDS = 6.0  # of the 10 s in which all is over: web and beat,
 WORKER_SECONDS = 1.5  # then the worker,
 ENGINE_SECONDS = 1.2  # then the engines
 ASK_SECONDS = 0.1  # between two looks whether all is ready
-UNLIMITED = {"EVENTS_POSTS_PER_MINUTE": "0"}  # in the demo one person plays them all, and tries what it bears
+# In the demo one person plays them all, from one address, and tries what it bears.
+UNLIMITED = dict.fromkeys(("EVENTS_POSTS_PER_MINUTE", "STREAMS_MAX_PER_USER", "STREAMS_MAX_PER_ADDRESS"), "0")
 PATIENCE_SECONDS = 20.0  # between two lines about what is missing
 
 

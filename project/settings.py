@@ -218,7 +218,10 @@ STREAMS_RETRY_SECONDS = number("STREAMS_RETRY_SECONDS", 2.0)  # a client's wait 
 STREAMS_MAX_AGE_SECONDS = number("STREAMS_MAX_AGE_SECONDS", 3600.0)  # so load evens out; jittered
 STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing for so long: closed
 STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
-STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process
+STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process, as all these:
+STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all their devices
+STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
+STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
