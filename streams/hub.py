@@ -36,6 +36,7 @@ SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
 CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
+LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
 Messages = Callable[[], AsyncGenerator[bytes | None]]
 
@@ -59,6 +60,7 @@ class Hub:
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
         self.log_reads = 0
+        self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._messages = messages
@@ -226,8 +228,8 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age)] = await self._fetch(
-            "SELECT epoch, head, oldest, tick_age FROM tickertape_look(%s, %s)", (self.epoch, self.position)
+        [(epoch, head, oldest, tick_age, self._mark)] = await self._fetch(
+            LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True
         self.worker_up = tick_age is not None and tick_age < WORKER_SECONDS
