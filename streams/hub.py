@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
+CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
@@ -128,12 +129,15 @@ class Hub:
     # --- who listens ------------------------------------------------------------------------------
 
     def join(self, subscriber: Subscriber) -> None:
-        """Hand events to a subscriber from now on.
+        """Hand events to a subscriber from now on; end it where there is no room.
 
         A change of access placed since the reader's permission was checked may have gone unseen by
         that check, and ends the stream at once.
         """
-        self.audience.add(subscriber)
+        if not self.audience.add(subscriber):
+            # Whoever is here stays for long: not as soon as after other ends.
+            subscriber.end("capacity", retry_seconds=CAPACITY_RETRIES * settings.STREAMS_RETRY_SECONDS)
+            return
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
