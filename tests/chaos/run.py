@@ -62,6 +62,7 @@ class Recovery:
             if not probe.waiting and self._probes.pop(token, None):
                 seconds = time.monotonic() - probe.ended
                 self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
+                logger.info("recovered after %.2f s: %s", seconds, probe.kind)
 
     @property
     def open(self) -> int:
