@@ -74,7 +74,8 @@ class Client:
             why = "left"
         except httpx.ReadTimeout:
             why = "silence"
-        except (httpx.TransportError, SSEError) as error:
+        except (httpx.TransportError, SSEError, OSError, AttributeError) as error:
+            # The last two are anyio's, of a connection that was reset while it was made.
             why = type(error).__name__
         self._say("cut", why=why)
         return status
