@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
@@ -51,8 +52,7 @@ class Hub:
         self.audience = Audience(permitted=permitted)
         self.running = asyncio.Event()
         self.draining = False
-        # A storm of reconnects waits here, not in a thread and for a connection each.
-        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
+        self.started_at = 0.0  # by the monotonic clock
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
@@ -77,6 +77,7 @@ class Hub:
         """Begin to follow the log, in the background; `running` is set once the log was read."""
         if self._tasks or self._stopped:
             return
+        self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
             min_size=1,
