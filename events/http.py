@@ -25,6 +25,7 @@ from events.errors import (
     NotFound,
     NotLoggedIn,
     PayloadTooLarge,
+    RateLimited,
     TickertapeError,
     Unavailable,
 )
@@ -44,13 +45,6 @@ class MethodNotAllowed(TickertapeError):
 
     code = "method_not_allowed"
     status = 405
-
-
-class TooManyRequests(TickertapeError):
-    """These were too many requests; try again later."""
-
-    code = "too_many_requests"
-    status = 429
 
 
 class CsrfFailed(Forbidden):
@@ -75,7 +69,7 @@ _BY_STATUS: dict[int, type[TickertapeError]] = {
         NotFound,
         MethodNotAllowed,
         PayloadTooLarge,
-        TooManyRequests,
+        RateLimited,
         ServerFault,
         Unavailable,
     )
@@ -183,7 +177,9 @@ def _fill(
     response["Cache-Control"] = "no-store"
     if response.has_header("Content-Length"):
         response["Content-Length"] = str(len(response.content))
-    if isinstance(error, Unavailable | TooManyRequests):
+    if isinstance(error, RateLimited):
+        response["Retry-After"] = str(error.retry_seconds)
+    elif isinstance(error, Unavailable):
         response.setdefault("Retry-After", str(RETRY_SECONDS))
     if response.status_code == NotLoggedIn.status:
         response.setdefault("WWW-Authenticate", 'Session realm="tickertape"')  # RFC 9110 15.5.2 wants one

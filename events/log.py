@@ -170,6 +170,18 @@ def head() -> Cursor:
         return Cursor(*cursor.fetchone())
 
 
+def look(*, seen: Cursor | None = None, marks: Sequence[str] = ()) -> str:
+    """Begin a new epoch where the log is not the one it was; return a mark of where it stands.
+
+    It is another one where it lacks what was `seen` of it or what a mark, returned by an earlier
+    look, was made of: whoever keeps one where a restore of the database does not reach notices it.
+    """
+    epoch, position = ("", 0) if seen is None else (seen.epoch, seen.position)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT mark FROM tickertape_look(%s, %s, %s)", [epoch, position, list(marks)])
+        return str(cursor.fetchone()[0])
+
+
 # Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One
 # statement is one snapshot, so the head, the oldest position and the rows belong together.
 ALL_SQL = """

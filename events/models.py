@@ -66,8 +66,11 @@ class LogState(models.Model):
     oldest = models.BigIntegerField(default=1)  # the first position still kept
     epoch = models.TextField()
     began = models.BigIntegerField(default=0)  # the head when the epoch began
+    began_at = models.DateTimeField(db_default=Now())
+    # Where the row lived then: an epoch ends with the cluster, the timeline or the table that it began in.
     system_identifier = models.BigIntegerField()
     timeline = models.TextField()
+    home = models.TextField(default="")
     ticked_at = models.DateTimeField(null=True)  # when a worker's clock last placed
 
     class Meta:

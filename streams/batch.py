@@ -65,3 +65,8 @@ def redis_channel() -> str:
 def published_key(epoch: str) -> str:
     """Return the key that says up to where this epoch was published."""
     return f"{settings.REDIS_PREFIX}:published:{epoch}"
+
+
+def mark_key() -> str:
+    """Return the key that holds a mark of the log as it was seen last, for a restore to be noticed by."""
+    return f"{settings.REDIS_PREFIX}:mark"

@@ -35,7 +35,9 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
+CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
+LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
 Messages = Callable[[], AsyncGenerator[bytes | None]]
 
@@ -58,6 +60,7 @@ class Hub:
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
         self.log_reads = 0
+        self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._messages = messages
@@ -127,12 +130,15 @@ class Hub:
     # --- who listens ------------------------------------------------------------------------------
 
     def join(self, subscriber: Subscriber) -> None:
-        """Hand events to a subscriber from now on.
+        """Hand events to a subscriber from now on; end it where there is no room.
 
         A change of access placed since the reader's permission was checked may have gone unseen by
         that check, and ends the stream at once.
         """
-        self.audience.add(subscriber)
+        if not self.audience.add(subscriber):
+            # Whoever is here stays for long: not as soon as after other ends.
+            subscriber.end("capacity", retry_seconds=CAPACITY_RETRIES * settings.STREAMS_RETRY_SECONDS)
+            return
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
@@ -223,8 +229,8 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age)] = await self._fetch(
-            "SELECT epoch, head, oldest, tick_age FROM tickertape_look(%s, %s)", (self.epoch, self.position)
+        [(epoch, head, oldest, tick_age, self._mark)] = await self._fetch(
+            LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True
         self.worker_up = tick_age is not None and tick_age < WORKER_SECONDS

@@ -54,6 +54,7 @@ class Subscriber:
         "_replaying",
         "_reset",
         "_waiter",
+        "address",
         "channels",
         "live",
         "on_end",
@@ -62,9 +63,12 @@ class Subscriber:
         "since",
     )
 
-    def __init__(self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor) -> None:
+    def __init__(
+        self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor, address: str = ""
+    ) -> None:
         self.channels = channels
         self.reader = reader
+        self.address = address  # the client's: for counting only
         self.position = 0
         # Where the hub stood before the permission was checked: what changed access up to here, the
         # check has seen.

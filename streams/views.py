@@ -20,6 +20,7 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
+from events.peer import address
 from streams import metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
@@ -87,9 +88,7 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
         return EventStream.ended("database")
     if hub.draining:
         return EventStream.ended("drain")
-    if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
-        return EventStream.ended("capacity")
-    subscriber = Subscriber(hub, chosen, reader, since=since)
+    subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
     return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
 
 
