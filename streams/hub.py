@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import psycopg
@@ -27,6 +27,7 @@ from events.cursor import Cursor
 from streams import hints
 from streams.audience import Audience, Permitted
 from streams.batch import Batch, Published
+from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
@@ -52,6 +53,8 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        # All connections but one, which is the hub's: it must not wait behind a crowd.
+        self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
         self.draining = False
         self.started_at = 0.0  # by the monotonic clock
@@ -59,7 +62,6 @@ class Hub:
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
-        self.log_reads = 0
         self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,8 +70,6 @@ class Hub:
         self._looking = asyncio.Lock()
         self._looks_begun = 0
         self._looks_answered = 0  # the number of the last one that was answered
-        # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
-        self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
         self._failed = False
         self._listening = False
@@ -127,6 +127,11 @@ class Hub:
         """Return how many subscribers are joined."""
         return len(self.audience)
 
+    @property
+    def log_reads(self) -> int:
+        """Return how often the log was asked for subscribers."""
+        return self.replay.reads
+
     # --- who listens ------------------------------------------------------------------------------
 
     def join(self, subscriber: Subscriber) -> None:
@@ -177,6 +182,7 @@ class Hub:
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
+        self.replay.forget()
         match json.loads(event.data):
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
@@ -193,17 +199,18 @@ class Hub:
 
     # --- the log ----------------------------------------------------------------------------------
 
-    async def read(self, channels: Iterable[Channel], after: int) -> log.Page:
-        """Return a page of some channels' events above a position."""
-        async with self._replays:
-            self.log_reads += 1
-            return await self._page(
-                log.CHANNELS_SQL,
-                after=after,
-                channels=list(channels),
-                limit=settings.STREAMS_PAGE_EVENTS,
-                bytes=settings.STREAMS_PAGE_BYTES,
-            )
+    async def read(self, channels: frozenset[Channel], after: int) -> Stretch:
+        """Return a stretch of some channels' events, from a position on."""
+        return await self.replay.read(channels, after)
+
+    async def _channels_page(self, channels: frozenset[Channel], after: int) -> log.Page:
+        return await self._page(
+            log.CHANNELS_SQL,
+            after=after,
+            channels=sorted(channels),
+            limit=settings.STREAMS_PAGE_EVENTS,
+            bytes=settings.STREAMS_PAGE_BYTES,
+        )
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
         rows = await self._fetch(sql, parameters)
@@ -246,6 +253,7 @@ class Hub:
         fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0)
         self.epoch, self.position, self.head, self.oldest = epoch, fill, head, oldest
         self.ring.clear(fill)
+        self.replay.forget()
         if not first:
             logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
             # Nobody is live during the filling: who is reset goes live where the hub stands then.
