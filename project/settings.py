@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
 
 EVENTS_MAX_PAYLOAD_BYTES = number("EVENTS_MAX_PAYLOAD_BYTES", 1_000_000)  # of one event's JSON
 EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row each at placing
+EVENTS_MAX_MENTIONS = number("EVENTS_MAX_MENTIONS", 10)  # of one comment: it must not call everybody
 EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
 EVENTS_POSTS_PER_MINUTE = number("EVENTS_POSTS_PER_MINUTE", 120, zero=True)  # changes by one user
 EVENTS_LOGINS_PER_MINUTE = number("EVENTS_LOGINS_PER_MINUTE", 10, zero=True)  # that failed
