@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
 
 EVENTS_MAX_PAYLOAD_BYTES = number("EVENTS_MAX_PAYLOAD_BYTES", 1_000_000)  # of one event's JSON
 EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row each at placing
+EVENTS_MAX_MENTIONS = number("EVENTS_MAX_MENTIONS", 10)  # of one comment: it must not call everybody
 EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
 EVENTS_POSTS_PER_MINUTE = number("EVENTS_POSTS_PER_MINUTE", 120, zero=True)  # changes by one user
 EVENTS_LOGINS_PER_MINUTE = number("EVENTS_LOGINS_PER_MINUTE", 10, zero=True)  # that failed
@@ -227,6 +228,7 @@ STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the l
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
 STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 32 * 1024 * 1024)
+STREAMS_REPLAY_BYTES = number("STREAMS_REPLAY_BYTES", 8 * 1024 * 1024)  # read for one, kept for the next
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs

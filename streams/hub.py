@@ -10,7 +10,8 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import psycopg
@@ -26,6 +27,7 @@ from events.cursor import Cursor
 from streams import hints
 from streams.audience import Audience, Permitted
 from streams.batch import Batch, Published
+from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
@@ -51,15 +53,15 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        # All connections but one, which is the hub's: it must not wait behind a crowd.
+        self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
         self.draining = False
-        # A storm of reconnects waits here, not in a thread and for a connection each.
-        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
+        self.started_at = 0.0  # by the monotonic clock
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
-        self.log_reads = 0
         self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,8 +70,6 @@ class Hub:
         self._looking = asyncio.Lock()
         self._looks_begun = 0
         self._looks_answered = 0  # the number of the last one that was answered
-        # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
-        self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
         self._failed = False
         self._listening = False
@@ -80,6 +80,7 @@ class Hub:
         """Begin to follow the log, in the background; `running` is set once the log was read."""
         if self._tasks or self._stopped:
             return
+        self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
             min_size=1,
@@ -125,6 +126,11 @@ class Hub:
     def connections(self) -> int:
         """Return how many subscribers are joined."""
         return len(self.audience)
+
+    @property
+    def log_reads(self) -> int:
+        """Return how often the log was asked for subscribers."""
+        return self.replay.reads
 
     # --- who listens ------------------------------------------------------------------------------
 
@@ -176,6 +182,7 @@ class Hub:
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
+        self.replay.forget()
         match json.loads(event.data):
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
@@ -192,17 +199,18 @@ class Hub:
 
     # --- the log ----------------------------------------------------------------------------------
 
-    async def read(self, channels: Iterable[Channel], after: int) -> log.Page:
-        """Return a page of some channels' events above a position."""
-        async with self._replays:
-            self.log_reads += 1
-            return await self._page(
-                log.CHANNELS_SQL,
-                after=after,
-                channels=list(channels),
-                limit=settings.STREAMS_PAGE_EVENTS,
-                bytes=settings.STREAMS_PAGE_BYTES,
-            )
+    async def read(self, channels: frozenset[Channel], after: int) -> Stretch:
+        """Return a stretch of some channels' events, from a position on."""
+        return await self.replay.read(channels, after)
+
+    async def _channels_page(self, channels: frozenset[Channel], after: int) -> log.Page:
+        return await self._page(
+            log.CHANNELS_SQL,
+            after=after,
+            channels=sorted(channels),
+            limit=settings.STREAMS_PAGE_EVENTS,
+            bytes=settings.STREAMS_PAGE_BYTES,
+        )
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
         rows = await self._fetch(sql, parameters)
@@ -245,6 +253,7 @@ class Hub:
         fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0)
         self.epoch, self.position, self.head, self.oldest = epoch, fill, head, oldest
         self.ring.clear(fill)
+        self.replay.forget()
         if not first:
             logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
             # Nobody is live during the filling: who is reset goes live where the hub stands then.

@@ -16,7 +16,6 @@ import psycopg
 import psycopg_pool
 from django.conf import settings
 
-from events import log
 from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
@@ -24,8 +23,10 @@ from streams import sse
 
 if TYPE_CHECKING:
     from streams.hub import Hub
+    from streams.replay import Stretch
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
+PIECE_BYTES = 32 * 1024  # of one chunk, all that a connection holds of a replay; an event may exceed it
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
 EARLIEST = "earliest"
@@ -136,6 +137,19 @@ class Subscriber:
         ):
             self.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
 
+    def _unbuffer(self) -> bytes:
+        """Return the next piece of what was pushed."""
+        count, size = 0, 0
+        for frame in self._buffer:
+            if count and size + len(frame) > PIECE_BYTES:
+                break
+            count += 1
+            size += len(frame)
+        piece = sse.join(self._buffer[:count])
+        del self._buffer[:count]
+        self._buffered -= size
+        return piece
+
     def _drop(self) -> None:
         self._buffer.clear()
         self._buffered = 0
@@ -149,7 +163,7 @@ class Subscriber:
     async def chunks(self, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """Join the hub and yield what to write, from the opening frame to the ending one; then leave.
 
-        A chunk is a page or less, or one event. Ask for the next one when the last is written.
+        A chunk is small, or one event. Ask for the next one when the last is written.
         """
         self._hub.join(self)
         try:
@@ -172,9 +186,7 @@ class Subscriber:
             self.end("revoked" if self._expired() else "max_age")
             return b""
         if self._buffer:
-            chunk = sse.join(self._buffer)
-            self._drop()
-            return chunk
+            return self._unbuffer()
         if self._reset is not None:
             return self._restart()
         if not self.live:
@@ -243,12 +255,12 @@ class Subscriber:
         after = self.since.position
         try:
             while after < position and self._ended is None:
-                page = await self._hub.read([ACCESS], after)
-                for entry in page.entries:
-                    self.heed(read_change(entry.data))
-                if page.covered_to <= after:
+                stretch = await self._hub.read(frozenset([ACCESS]), after)
+                for event in stretch.above(after):
+                    self.heed(read_change(event.data))
+                if stretch.covered_to <= after:
                     return
-                after = page.covered_to
+                after = stretch.covered_to
         except DATABASE_AWAY:
             self.end("database")
 
@@ -272,32 +284,30 @@ class Subscriber:
         hub = self._hub
         if self.position >= hub.ring.start:
             # From here to `live` there is no await: no event can slip in between.
-            frames, covered_to = hub.ring.page(
-                self.channels, self.position, max_bytes=settings.STREAMS_PAGE_BYTES
-            )
+            frames, covered_to = hub.ring.page(self.channels, self.position, max_bytes=PIECE_BYTES)
             self.position = covered_to
             self.live = covered_to >= hub.position
             return sse.join(frames)
         epoch = hub.epoch
         try:
-            page = await hub.read([*self.channels, ACCESS], self.position)
+            stretch = await hub.read(self.channels | {ACCESS}, self.position)
         except DATABASE_AWAY:
             await self._pushed(REREAD_SECONDS)
             return b"" if self._ended else sse.KEEPALIVE
-        if page.epoch != epoch and self._reset is None:
+        if stretch.epoch != epoch and self._reset is None:
             self.reset("epoch")
             await self._look()
         if self._ended is not None or self._reset is not None:
             return b""
-        if page.oldest > self.position + 1:
+        if stretch.oldest > self.position + 1:
             self.reset("pruned")
             hub.audience.recheck()  # a change of access may have been pruned unheard
             return b""
-        if page.covered_to == self.position:
+        if stretch.covered_to == self.position:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(page))
+        return sse.join(self._permitted(stretch))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
@@ -306,18 +316,22 @@ class Subscriber:
         except DATABASE_AWAY:
             self.end("database")
 
-    def _permitted(self, page: log.Page) -> Iterator[bytes]:
-        """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
-        for entry in page.entries:
-            unseen = page.epoch != self.since.epoch or entry.position > self.since.position
-            if unseen and ACCESS in entry.channels:
-                self.heed(read_change(entry.data))
+    def _permitted(self, stretch: "Stretch") -> Iterator[bytes]:
+        """Yield a piece of a stretch, up to where access changed: the log may be ahead of the hub."""
+        size = 0
+        for event in stretch.above(self.position):
+            unseen = stretch.epoch != self.since.epoch or event.position > self.since.position
+            if unseen and ACCESS in event.channels:
+                self.heed(read_change(event.data))
                 if self._ended is not None:
                     return
-            if not self.channels.isdisjoint(entry.channels):
-                yield sse.event(entry, page.epoch)
-            self.position = entry.position
-        self.position = page.covered_to
+            if not self.channels.isdisjoint(event.channels):
+                size += len(event.frame)
+                if size > PIECE_BYTES and size > len(event.frame):
+                    return  # the rest is asked for when this is written
+                yield event.frame
+            self.position = event.position
+        self.position = stretch.covered_to
 
     def _cursor(self) -> Cursor:
         """Return how far the reader provably is: live with nothing buffered, as far as the hub."""

@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -57,6 +58,8 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Run; return the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also of one that a script put in the background
+        signal.signal(number, signal.default_int_handler)
     given = options(arguments)
     seconds = given.minutes * 60
     faults = schedule.plan(given.seed, seconds, given.kinds)

@@ -134,8 +134,13 @@ class Breaker:
     # --- a worker that dies at a point -----------------------------------------------------------
 
     def _arm(self, fault: Fault) -> None:
-        self._point(fault).touch()
-        self._append_all([self._random.choice(self._channels) for _ in range(BURST_EVENTS)], "burst")
+        """Arm a point in the moment in which there is much to do for whoever comes by."""
+        channels = [self._random.choice(self._channels) for _ in range(BURST_EVENTS)]
+        try:
+            self._append_all(channels, "burst", before=self._point(fault).touch)
+        except AWAY:
+            self.disarm(fault)
+            raise
 
     def reached(self, fault: Fault) -> bool:
         """Tell whether a worker came by the point of a fault, and died there or is about to."""
@@ -156,18 +161,25 @@ class Breaker:
         if "postgres" in self._frozen:
             raise NotYetError("probe")
         try:
-            self._append_all([self._probed], "probe", expect)
+            self._append_all([self._probed], "probe", expect=expect)
         except AWAY as error:
             raise NotYetError("probe") from error
 
     def _append_all(
-        self, channels: Sequence[str], publisher: str, expect: Callable[[int], object] = int
+        self,
+        channels: Sequence[str],
+        publisher: str,
+        *,
+        expect: Callable[[int], object] = lambda token: None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
+        """Append in one transaction; `before` is called before its commit, `expect` with each token."""
         tokens = []
         with self._deployment.backend(autocommit=False) as connection:
             for channel in channels:
                 tokens.append(self._append(connection, channel, publisher))
                 expect(tokens[-1])
+            before()
         for token in tokens:
             self._record.know(token, Outcome.ACKNOWLEDGED)
 

@@ -26,6 +26,7 @@ AGAIN_SECONDS = 0.3
 GIVE_UP_SECONDS = 20  # a fault that could not be begun, or whose point nobody came by
 OPEN_SECONDS = 30  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
+STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
 REVIVE_SECONDS = 1.0  # of what ended without being told to
 
@@ -62,6 +63,7 @@ class Recovery:
             if not probe.waiting and self._probes.pop(token, None):
                 seconds = time.monotonic() - probe.ended
                 self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
+                logger.info("recovered after %.2f s: %s", seconds, probe.kind)
 
     @property
     def open(self) -> int:
@@ -171,12 +173,16 @@ class Run:
         return all(tape.opened for tape in self._crowd.tapes.values())
 
     def _await(self, what: str, check: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something is so; say where it is not in time."""
-        deadline = time.monotonic() + seconds
+        """Wait until something is so, or nothing happens any more; say where it is not in time."""
+        began = moved = time.monotonic()
+        deliveries = -1
         while not check():
             self._turn()
-            if time.monotonic() > deadline:
-                self._say(f"not within {seconds:.0f} s: {what}")
+            now = time.monotonic()
+            if self._crowd.deliveries != deliveries:
+                deliveries, moved = self._crowd.deliveries, now
+            if now - began > seconds or now - moved > STILL_SECONDS:
+                self._say(f"not so after {now - began:.0f} s: {what}")
                 return False
             time.sleep(0.2)
         return True

@@ -54,15 +54,21 @@ class Running:
     def stop(self) -> int:
         """Have it end; return its status."""
         self.tell("stop")
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         status = self.process.wait(20)
-        self._thread.join(10)
+        self.close()
         while not self._queue.empty():
             self.all.append(self._queue.get())
+        return status
+
+    def close(self) -> None:
+        """Leave nothing open, whatever happened."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        self._thread.join(10)
         self.process.stdin.close()
         self.process.stdout.close()
-        return status
 
     def tokens(self) -> list[str]:
         """Return the tokens, as they came."""
@@ -79,9 +85,7 @@ def run() -> Iterator[Callable[..., Running]]:
 
     yield one
     for running in started:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
+        running.close()
 
 
 @pytest.fixture
@@ -90,13 +94,17 @@ def network(stack: Stack) -> Iterator[Network]:
         yield started
 
 
-@pytest.fixture(params=clients.available(), ids=lambda program: program.name)
+@pytest.fixture(params=["lean", "httpx", "npm", "chromium"])
 def program(request) -> clients.Program:
-    return request.param
+    return named(request.param)
 
 
-def lean() -> clients.Program:
-    return clients.available()[0]
+def named(name: str) -> clients.Program:
+    """Return a program, or skip the test where it cannot be run."""
+    found = {program.name: program for program in clients.available()}
+    if name not in found:
+        pytest.skip(f"{name} cannot be run here")
+    return found[name]
 
 
 def frame(**wanted: Any) -> Callable[[dict[str, Any]], bool]:
@@ -163,7 +171,7 @@ def test_every_habit_ends_with_all_events_once_in_order(stack, network, run):
     habits = ("steady", "flaky", "slow", "never", "vanishing")
     seeds = {"flaky": _soonest(1, 20), "vanishing": _soonest(5, 40)}
     running = run(
-        lean(),
+        named("lean"),
         *(
             client(network, alice, item, name=habit, habit=habit, seed=seeds.get(habit, 1))
             for habit in habits
@@ -209,7 +217,7 @@ def _soonest(least: float, most: float) -> int:
 def test_a_silent_connection_is_left_by_who_watches_it(stack, network, run):
     alice = stack.login("alice")
     item = new_item(alice)
-    running = run(lean(), *(client(network, alice, item, name=str(n), watchdog=2) for n in range(6)))
+    running = run(named("lean"), *(client(network, alice, item, name=str(n), watchdog=2) for n in range(6)))
     for _ in range(6):
         running.until(frame(event="stream.open"))
 

@@ -11,9 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from events import comments, items, log, readmodels
-from events.models import Comment
+from events import comments, items, log, notifications, preferences, readmodels, watching
+from events.models import Comment, Notification
 from tests.events.support import until_someone_waits
+from tests.inbox import react
 
 
 def rebuild():
@@ -25,7 +26,7 @@ def rows():
 
 
 def live_a_while(users, steps=120):
-    """Add, edit and delete at random, over a few items of which some go."""
+    """Comment, watch, be told and look at random, over a few items of which some go."""
     chance = random.Random(7)
     people = [users.alice, users.bob, users.carol]
     shown = [items.create_item(users.alice, title=f"Item {n}") for n in range(4)]
@@ -33,13 +34,27 @@ def live_a_while(users, steps=120):
         item, person = chance.choice(shown), chance.choice(people)
         # On these items alone: two who live at once must not pull the rug from under each other.
         own = Comment.objects.filter(author_id=person.pk, item__in=shown).order_by("?").first()
-        match chance.choice(["add", "add", "add", "edit", "edit", "delete"]):
+        told = Notification.objects.filter(user_id=person.pk).order_by("?").first()
+        match chance.choice(["add"] * 5 + ["edit", "edit", "delete", "watch", "look", "look", "choose"]):
             case "edit" if own:
                 comments.edit_comment(person, own.pk, text=f"edited {step}")
             case "delete" if own:
                 comments.delete_comment(person, own.pk)
+            case "watch":
+                decide = (watching.watch, watching.unwatch, watching.mute, watching.unmute)
+                chance.choice(decide)(person, item.pk)
+            case "look" if told:
+                look = (notifications.mark_read, notifications.mark_unread, notifications.archive)
+                chance.choice(look)(person, told.pk)
+            case "look":
+                notifications.read_all(person)
+            case "choose":
+                way = chance.choice(["live", "digest"])
+                preferences.change(person, types={chance.choice(["comment", "watch"]): way})
             case _:
                 comments.add_comment(person, item.pk, text=f"text {step}\r\n\u2028")
+        if step % 10 == 9:
+            react()
         if step == steps // 2:
             items.delete_item(users.alice, shown.pop().pk)
 

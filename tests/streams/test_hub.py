@@ -282,7 +282,7 @@ async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, sett
         return await fetch(sql, parameters)
 
     monkeypatch.setattr(hub, "_fetch", slow)
-    replays = [asyncio.create_task(hub.read([ITEM], 0)) for _ in range(50)]
+    replays = [asyncio.create_task(hub.read(frozenset([f"item:{n}"]), 0)) for n in range(50)]
     await until(lambda: len(running) == settings.STREAMS_POOL_SIZE - 1)
     async with asyncio.timeout(settings.DATABASE_CONNECT_SECONDS):
         await hub.look()
