@@ -11,8 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from events import comments, items, log, readmodels
+from events import comments, items, jobs, log, readmodels, runs
 from events.models import Comment
+from events.runs import Failure
 from tests.events.support import until_someone_waits
 
 
@@ -40,8 +41,26 @@ def live_a_while(users, steps=120):
                 comments.delete_comment(person, own.pk)
             case _:
                 comments.add_comment(person, item.pk, text=f"text {step}\r\n\u2028")
+        if step % 6 == 0:
+            live_a_job(person, chance)
         if step == steps // 2:
             items.delete_item(users.alice, shown.pop().pk)
+
+
+def live_a_job(person, chance):
+    """Have a job come to one of its ends, or be on the way there."""
+    job = jobs.queue(person, name="slow", params={"steps": 3})
+    held = runs.claim(job.pk, task_id="t")
+    match chance.choice(["run", "retry", "complete", "fail", "stop"]):
+        case "retry":
+            runs.fail(held, Failure("Not yet.", "OSError", retry_seconds=1))
+        case "complete":
+            runs.complete(held, {"rows": 1.5, "text": "\u2028"})
+        case "fail":
+            runs.fail(held, Failure("It broke.", "ValueError"))
+        case "stop":
+            jobs.cancel(person, job.pk)
+            runs.stopped(held)
 
 
 def test_a_rebuild_makes_the_same_rows(users):
