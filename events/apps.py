@@ -15,6 +15,7 @@ class EventsConfig(AppConfig):
             checks,
             comments,
             items,
+            jobs,
             notifications,
             watching,
         )

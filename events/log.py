@@ -89,6 +89,8 @@ def append(
     `unique_key` that was used before, nothing is recorded and the first event's id returned.
     Raises PayloadInvalid, PayloadTooLarge, ChannelMalformed.
     """
+    if event.transient:
+        raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
     return append_raw(
         event.name(),
         event.model_dump(mode="json"),

@@ -242,6 +242,11 @@ WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one me
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
 WORKERS_WAKE_SECONDS = number("WORKERS_WAKE_SECONDS", 0.1)  # longest a request waits for Redis
 WORKERS_REACTION_TRIES = number("WORKERS_REACTION_TRIES", 8)  # then parked
+WORKERS_JOB_LEASE_SECONDS = number("WORKERS_JOB_LEASE_SECONDS", 10.0)  # unrenewed for so long: it died
+WORKERS_JOB_RESEND_SECONDS = number("WORKERS_JOB_RESEND_SECONDS", 15.0)  # queued so long: message lost?
+WORKERS_JOB_CANCEL_SECONDS = number("WORKERS_JOB_CANCEL_SECONDS", 5.0)  # to stop by itself; then killed
+WORKERS_JOB_PROGRESS_SECONDS = number("WORKERS_JOB_PROGRESS_SECONDS", 0.25)  # between two of a job
+WORKERS_JOB_FILE_BYTES = number("WORKERS_JOB_FILE_BYTES", 20 * 1024 * 1024)  # of what a job attaches
 
 # --- Serving ------------------------------------------------------------------------------------
 

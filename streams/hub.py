@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -24,9 +24,10 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
-from streams import hints
+from events.registry import encode
+from streams import hints, sse
 from streams.audience import Audience, Permitted
-from streams.batch import Batch, Published
+from streams.batch import TRANSIENT, Batch, Published, Transient
 from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
@@ -212,6 +213,15 @@ class Hub:
             bytes=settings.STREAMS_PAGE_BYTES,
         )
 
+    async def latest(self, channels: Iterable[Channel]) -> list[bytes]:
+        """Return the frames of what is told first of channels that have such: no replay brings it."""
+        frames: list[bytes] = []
+        for sql, keys in names.latest_of(channels):
+            async with self.replay.turns:
+                rows = await self._fetch(sql, {"keys": keys})
+            frames += [sse.transient(name, encode(payload)) for name, payload in rows]
+        return frames
+
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
         rows = await self._fetch(sql, parameters)
         return log.page_of(rows, after=parameters["after"], limit=parameters["limit"])
@@ -339,15 +349,24 @@ class Hub:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, 1.0)
 
+    def _take(self, message: bytes) -> bool:
+        """Take what a message brings; return whether nothing is missing. Raises ValueError."""
+        if not message.startswith(TRANSIENT):
+            return self.apply(Batch.unpack(message))
+        said = Transient.unpack(message)
+        for subscriber in self.audience.of(said.channel):
+            subscriber.tell(said)
+        return True
+
     async def _hear(self, message: bytes | None) -> None:
         """Read the log after a subscription was acknowledged, and after a batch that left a gap."""
         if message is None:
             self._listening = self.redis_up = True
         else:
             try:
-                whole = self.apply(Batch.unpack(message))
+                whole = self._take(message)
             except ValueError:
-                logger.warning("A message that is no batch was ignored.")
+                logger.warning("A message that is none of ours was ignored.")
                 return
             if whole:
                 return

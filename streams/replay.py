@@ -55,7 +55,7 @@ class Replay:
         self.reads = 0
         self.bytes = 0
         self._ask = ask
-        self._asking = asyncio.Semaphore(at_once)
+        self.turns = asyncio.Semaphore(at_once)  # to ask the log anything that the hub itself need not know
         self._under_way: dict[Channels, asyncio.Task[Stretch]] = {}
         self._kept: OrderedDict[tuple[Channels, int], Stretch] = OrderedDict()  # the longest unused first
         self._begins: dict[Channels, list[int]] = {}  # where the stretches of some channels begin
@@ -77,7 +77,7 @@ class Replay:
         return await asyncio.shield(task)
 
     async def _read(self, channels: Channels, after: int) -> Stretch:
-        async with self._asking:
+        async with self.turns:
             self.reads += 1
             page = await self._ask(channels, after)
         return Stretch(page.epoch, page.oldest, after, page.covered_to, Batch.of(page).events)

@@ -20,6 +20,7 @@ from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
+from streams.batch import Transient
 
 if TYPE_CHECKING:
     from streams.hub import Hub
@@ -52,8 +53,11 @@ class Subscriber:
         "_ended",
         "_hub",
         "_limit",
+        "_moved",
         "_replaying",
         "_reset",
+        "_told",
+        "_untold",
         "_waiter",
         "address",
         "channels",
@@ -83,6 +87,9 @@ class Subscriber:
         self._ended: tuple[str, float] | None = None
         self._reset: str | None = None
         self._replaying = False  # what was missed at the opening: `stream.live` follows it
+        self._told: dict[tuple[str, str], bytes] = {}  # transient frames, the latest by channel and key
+        self._untold = False  # went live, and what is told first was not told yet
+        self._moved = time.monotonic()  # when the client's cursor did
         self._waiter: asyncio.Future[None] | None = None
         age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
         self._deadline = time.monotonic() + age
@@ -102,6 +109,15 @@ class Subscriber:
         self._buffer.append(frame)
         self._buffered += len(frame)
         self._wake()
+
+    def tell(self, said: Transient) -> None:
+        """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
+        if not self.live:
+            return
+        self._told.pop((said.channel, said.key), None)
+        if self._buffered + sum(map(len, self._told.values())) + len(said.frame) <= self._limit:
+            self._told[said.channel, said.key] = said.frame
+            self._wake()
 
     def fall_back(self, proven: int) -> None:
         """Stop taking live events; go on by replay above `proven`, up to which all were pushed."""
@@ -137,20 +153,8 @@ class Subscriber:
         ):
             self.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
 
-    def _unbuffer(self) -> bytes:
-        """Return the next piece of what was pushed."""
-        count, size = 0, 0
-        for frame in self._buffer:
-            if count and size + len(frame) > PIECE_BYTES:
-                break
-            count += 1
-            size += len(frame)
-        piece = sse.join(self._buffer[:count])
-        del self._buffer[:count]
-        self._buffered -= size
-        return piece
-
     def _drop(self) -> None:
+        self._told.clear()
         self._buffer.clear()
         self._buffered = 0
 
@@ -185,8 +189,10 @@ class Subscriber:
         if self._ended is None and time.monotonic() >= self._deadline:
             self.end("revoked" if self._expired() else "max_age")
             return b""
+        if self._untold and self.live:
+            return await self._tell_first()
         if self._buffer:
-            return self._unbuffer()
+            return self._take()
         if self._reset is not None:
             return self._restart()
         if not self.live:
@@ -194,11 +200,41 @@ class Subscriber:
             if self._replaying and self.live:
                 self._replaying = False
                 chunk += sse.control("live", {}, self._cursor())
+            self._untold = self.live
             return chunk
-        pushed = await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
+        if self._told and time.monotonic() - self._moved < settings.STREAMS_HEARTBEAT_SECONDS:
+            return self._take()
+        pushed = not self._told and await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
-        quiet = not pushed and self.live and not self._buffer
-        return sse.heartbeat(self._cursor()) if quiet else b""
+        if pushed or not self.live or self._buffer:
+            return b""
+        self._moved = time.monotonic()
+        return sse.heartbeat(self._cursor())
+
+    def _take(self) -> bytes:
+        """Return the next piece of what was handed over; the transient first: it is the older."""
+        if self._buffer:
+            self._moved = time.monotonic()
+        told = sse.join(self._told.values())
+        self._told.clear()
+        count, size = 0, 0
+        for frame in self._buffer:
+            if count and size + len(frame) > PIECE_BYTES:
+                break
+            count += 1
+            size += len(frame)
+        pushed = sse.join(self._buffer[:count])
+        del self._buffer[:count]
+        self._buffered -= size
+        return told + pushed
+
+    async def _tell_first(self) -> bytes:
+        """Return what is transient as it stands: what was told while this was not live nobody replays."""
+        self._untold = False
+        try:
+            return sse.join(await self._hub.latest(self.channels))
+        except DATABASE_AWAY:
+            return b""  # it may be out of date until the next one comes
 
     async def _open(self, last_event_id: str | None) -> bytes:
         """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""
@@ -207,7 +243,7 @@ class Subscriber:
         if not last_event_id:
             mode = "live"
             self.position = hub.position
-            self.live = True
+            self.live = self._untold = True
             missed = 0
         else:
             reason = await self._place_at(last_event_id)
@@ -271,7 +307,7 @@ class Subscriber:
         self._reset = None
         self._replaying = False
         self.position = hub.position
-        self.live = self._ended is None  # it may have been ended while the log was asked
+        self.live = self._untold = self._ended is None  # it may have been ended while the log was asked
         cursor = Cursor(hub.epoch, self.position)
         oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
         frame = sse.control("reset", {"reason": reason, "oldest": oldest}, cursor)
