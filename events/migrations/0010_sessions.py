@@ -29,5 +29,5 @@ BACKWARD = "DROP TRIGGER tickertape_session_cut_short ON django_session;"
 class Migration(migrations.Migration):
     """Watch when sessions end."""
 
-    dependencies = [("events", "0008_inbox"), ("sessions", "0001_initial")]
+    dependencies = [("events", "0009_jobs"), ("sessions", "0001_initial")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
