@@ -24,6 +24,7 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
+from events.patience import PatientAsyncConnection
 from streams import hints, sse
 from streams.batch import Batch, Published
 from streams.ring import Ring
@@ -83,6 +84,7 @@ class Hub:
             return
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
+            connection_class=PatientAsyncConnection,
             min_size=1,
             max_size=max(2, settings.STREAMS_POOL_SIZE),
             open=False,
@@ -225,10 +227,11 @@ class Hub:
             )
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
-        rows = await self._fetch(sql, parameters)
+        rows = await self.fetch(sql, parameters)
         return log.page_of(rows, after=parameters["after"], limit=parameters["limit"])
 
-    async def _fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return a statement's rows. For the hub's own few questions: they all wait for one pool."""
         if self._pool is None:
             raise psycopg.OperationalError("the hub is stopped")
         async with asyncio.timeout(READ_SECONDS), self._pool.connection() as connection:
@@ -248,7 +251,7 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age)] = await self._fetch(
+        [(epoch, head, oldest, tick_age)] = await self.fetch(
             "SELECT epoch, head, oldest, tick_age FROM tickertape_look(%s, %s)", (self.epoch, self.position)
         )
         self.database_up = True

@@ -5,8 +5,10 @@ ends at once: EventSource comes back from that, and from no other status than 20
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -19,6 +21,7 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
+from events.transactions import PRESSURE_SQL
 from streams import metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
@@ -125,8 +128,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     hub = await switchboard.hub()
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            await hub.look()
+        # Shielded: psycopg waits for the server also when it is to stop waiting for it.
+        await asyncio.wait_for(asyncio.shield(hub.look()), READY_SECONDS)
         database = True
     except DATABASE_AWAY:
         database = False
@@ -149,7 +152,11 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 async def show_metrics(request: HttpRequest) -> HttpResponse:
     """Show this process's numbers to Prometheus; keep the address from the public by the proxy."""
     hub = await switchboard.hub()
-    return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
+    pressure: tuple[Any, ...] = ()
+    with contextlib.suppress(*DATABASE_AWAY):
+        asked = asyncio.ensure_future(hub.fetch(PRESSURE_SQL))
+        [pressure] = await asyncio.wait_for(asyncio.shield(asked), READY_SECONDS)
+    return HttpResponse(metrics.render(hub, pressure), content_type=metrics.CONTENT_TYPE)
 
 
 def _state(body: dict[str, object]) -> HttpResponse:
