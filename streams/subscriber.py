@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from streams.replay import Stretch
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
-PIECE_BYTES = 32 * 1024  # of one chunk, all that a connection holds of a replay; an event may exceed it
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
 EARLIEST = "earliest"
@@ -141,7 +140,7 @@ class Subscriber:
         """Return the next piece of what was pushed."""
         count, size = 0, 0
         for frame in self._buffer:
-            if count and size + len(frame) > PIECE_BYTES:
+            if count and size + len(frame) > settings.STREAMS_WRITE_BYTES:
                 break
             count += 1
             size += len(frame)
@@ -284,7 +283,9 @@ class Subscriber:
         hub = self._hub
         if self.position >= hub.ring.start:
             # From here to `live` there is no await: no event can slip in between.
-            frames, covered_to = hub.ring.page(self.channels, self.position, max_bytes=PIECE_BYTES)
+            frames, covered_to = hub.ring.page(
+                self.channels, self.position, max_bytes=settings.STREAMS_WRITE_BYTES
+            )
             self.position = covered_to
             self.live = covered_to >= hub.position
             return sse.join(frames)
@@ -327,7 +328,7 @@ class Subscriber:
                     return
             if not self.channels.isdisjoint(event.channels):
                 size += len(event.frame)
-                if size > PIECE_BYTES and size > len(event.frame):
+                if size > settings.STREAMS_WRITE_BYTES and size > len(event.frame):
                     return  # the rest is asked for when this is written
                 yield event.frame
             self.position = event.position
