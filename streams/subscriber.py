@@ -20,6 +20,7 @@ from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
+from streams.batch import Run
 
 if TYPE_CHECKING:
     from streams.hub import Hub
@@ -90,16 +91,17 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, position: int, frame: bytes) -> None:
-        """Take one live event, or turn to replay where the buffer is full."""
-        if not self.live or position <= self.position:
+    def push(self, run: Run) -> None:
+        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+        first, last = run.events[0].position, run.events[-1].position
+        if not self.live or last <= self.position:
             return
-        if self._buffer and self._buffered + len(frame) > self._limit:
-            self.fall_back(position - 1)
+        if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
+            self.fall_back(first - 1)
             return
-        self.position = position
-        self._buffer.append(frame)
-        self._buffered += len(frame)
+        self.position = last
+        self._buffer.append(run.frames)
+        self._buffered += len(run.frames)
         self._wake()
 
     def fall_back(self, proven: int) -> None:
