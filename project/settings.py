@@ -225,6 +225,7 @@ STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all 
 STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
 STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_WRITE_BYTES = number("STREAMS_WRITE_BYTES", 32 * 1024)  # held while one is slow, or one event
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
