@@ -55,8 +55,8 @@ def test_a_program_can_read_all_of_it(result):
 
     assert read["seed"] == 7
     assert read["faults"] == {"flush valkey": 2, "kill daphne": 1}
-    assert read["verdict"]["duplicated"] == 1
-    assert read["verdict"]["lost"] == 0
+    assert read["wrong"]["duplicated"] == 1
+    assert read["wrong"]["lost"] == 0
 
 
 def test_a_recovery_lasts_until_the_last_subscriber_has_the_probe():
