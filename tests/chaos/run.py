@@ -28,6 +28,7 @@ OPEN_SECONDS = 30  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
+SHOWN_LATE = 20
 REVIVE_SECONDS = 1.0  # of what ended without being told to
 
 
@@ -63,7 +64,14 @@ class Recovery:
             if not probe.waiting and self._probes.pop(token, None):
                 seconds = time.monotonic() - probe.ended
                 self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
-                logger.info("recovered after %.2f s: %s", seconds, probe.kind)
+                logger.info("recovered after %.2f s: %s; last was %s", seconds, probe.kind, client)
+
+    def late(self, seconds: float) -> set[str]:
+        """Return who has waited so long for a probe."""
+        now = time.monotonic()
+        with self._lock:
+            late = [probe.waiting for probe in self._probes.values() if now - probe.ended > seconds]
+        return set().union(*late)
 
     @property
     def open(self) -> int:
@@ -286,6 +294,8 @@ class Run:
             f"{now - self._begun:5.0f} s: {done} faults done, {len(self._record):,} events,"
             f" {self._crowd.deliveries:,} deliveries, {self._recovery.open} probes under way"
         )
+        if late := self._recovery.late(PROGRESS_SECONDS):
+            logger.info("%7.2f late: %s", now - self._begun, ", ".join(sorted(late)[:SHOWN_LATE]))
         self._at(now + PROGRESS_SECONDS, self._progress)
 
     # --- the end -------------------------------------------------------------------------------------
