@@ -53,6 +53,7 @@ class Deployment(Stack):
         self._seed = seed
         self._users = users
         self._plant = plant
+        self._down: set[str] = set()  # engines
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,6 +108,7 @@ class Deployment(Stack):
     def kill(self, name: str) -> None:
         """End a process, or a whole engine, without a word."""
         if name in ENGINES:
+            self._down.add(name)
             processes.send(self._family(name), signal.SIGKILL)
             processes.collect(self._engine(name).process, seconds=5)
         elif name in self.processes:
@@ -131,9 +133,10 @@ class Deployment(Stack):
 
     def revive(self, name: str) -> None:
         """Start what was killed, and do not wait for it."""
-        if name in ENGINES:
+        if name in self._down:
+            self._down.discard(name)
             self._engine(name).launch()
-        elif name not in self.processes:
+        elif name not in ENGINES and name not in self.processes:
             self.launch(name)
 
     def fallen(self) -> list[str]:
@@ -141,10 +144,17 @@ class Deployment(Stack):
         fallen = [name for name, process in self.processes.items() if process.poll() is not None]
         for name in fallen:
             super().kill(name)  # what is left of its children
-        return fallen
+        engines = [
+            name
+            for name in ENGINES
+            if name not in self._down and self._engine(name).process.poll() is not None
+        ]
+        self._down.update(engines)
+        return fallen + engines
 
     def end_postgres_at_once(self) -> None:
         """Have PostgreSQL break everything off: it recovers at its next start, as after a crash."""
+        self._down.add("postgres")
         process = self.postgres.process
         process.send_signal(signal.SIGQUIT)  # an "immediate" shutdown
         try:

@@ -15,7 +15,7 @@ from tests.chaos.clients import Program
 from tests.chaos.crowd import Crowd, Place, gather
 from tests.chaos.deployment import WEB, Deployment
 from tests.chaos.faults import AWAY, POINTS, Breaker, NotYetError
-from tests.chaos.ledger import Outcome, Record, Row, Verdict, token_of
+from tests.chaos.ledger import Outcome, Record, Row, Tape, Verdict, token_of
 from tests.chaos.schedule import Fault
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ AGAIN_SECONDS = 0.3
 GIVE_UP_SECONDS = 20  # a fault that could not be begun, or whose point nobody came by
 OPEN_SECONDS = 30  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
-STILL_SECONDS = 45  # without any progress, and nothing broken any more: it will not come
+STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
 REVIVE_SECONDS = 1.0  # of what ended without being told to
 
@@ -69,12 +69,6 @@ class Recovery:
     def open(self) -> int:
         """Return how many probes have not arrived everywhere."""
         return len(self._probes)
-
-    @property
-    def left(self) -> int:
-        """Return how many arrivals are still waited for."""
-        with self._lock:
-            return sum(len(probe.waiting) for probe in self._probes.values())
 
 
 @dataclass(slots=True)
@@ -145,7 +139,7 @@ class Run:
         for program, clients in crowd.items():
             self._result.subscribers[program.name] = len(clients)
         with Crowd(crowd, deployment.folder, epoch, self._recovery.heard) as self._crowd:
-            self._await("everyone is connected", self._unopened, OPEN_SECONDS)
+            self._await("everyone is connected", self._all_open, OPEN_SECONDS)
             for publisher in hired:
                 publisher.start()
             self._break()
@@ -175,20 +169,20 @@ class Run:
         client = self._deployment.person(number)
         return "; ".join(f"{name}={value}" for name, value in client.cookies.items() if name == "sessionid")
 
-    def _unopened(self) -> int:
-        return sum(not tape.opened for tape in self._crowd.tapes.values())
+    def _all_open(self) -> bool:
+        return all(tape.opened for tape in self._crowd.tapes.values())
 
-    def _await(self, what: str, left: Callable[[], object], seconds: float) -> bool:
-        """Wait until nothing is left of something; say where that is not in time, or nothing moves."""
+    def _await(self, what: str, check: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is so, or nothing happens any more; say where it is not in time."""
         began = moved = time.monotonic()
-        before: object = None
-        while now_left := left():
+        deliveries = -1
+        while not check():
             self._turn()
             now = time.monotonic()
-            if now_left != before:
-                before, moved = now_left, now
+            if self._crowd.deliveries != deliveries:
+                deliveries, moved = self._crowd.deliveries, now
             if now - began > seconds or now - moved > STILL_SECONDS:
-                self._say(f"not within {now - began:.0f} s: {what}")
+                self._say(f"not so after {now - began:.0f} s: {what}")
                 return False
             time.sleep(0.2)
         return True
@@ -299,8 +293,8 @@ class Run:
     def _settle(self) -> list[Row]:
         """Have everything placed and everyone caught up; return the log."""
         self._deployment.network.do("mend")
-        self._await("everything is placed", self._unplaced, SETTLE_SECONDS)
-        self._await("every probe has arrived", lambda: self._recovery.left, SETTLE_SECONDS)
+        self._await("everything is placed", self._all_placed, SETTLE_SECONDS)
+        self._await("every probe has arrived", lambda: not self._recovery.open, SETTLE_SECONDS)
         self._crowd.tell("settle")
         rows = self._read_log()
         last: dict[str, int] = {}
@@ -308,30 +302,29 @@ class Run:
             for channel in row.channels:
                 last[channel] = row.position
 
-        def behind() -> list[tuple[str, int]]:
+        def behind() -> list[Tape]:
             return [
-                (tape.name, tape.reached)
+                tape
                 for tape in self._crowd.tapes.values()
                 if tape.reached < max((last.get(channel, 0) for channel in tape.channels), default=0)
             ]
 
         began = time.monotonic()
-        if self._await("everyone has caught up", behind, SETTLE_SECONDS):
+        if self._await("everyone has caught up", lambda: not behind(), SETTLE_SECONDS):
             self._say(f"everyone has caught up after {time.monotonic() - began:.1f} s")
         else:
-            self._say(f"still behind: {', '.join(sorted(name for name, _ in behind())[:20])}")
+            self._say(f"still behind: {', '.join(sorted(tape.name for tape in behind())[:20])}")
         return rows
 
-    def _unplaced(self) -> int:
-        """Return how many events have no position; -1 where the database is away."""
+    def _all_placed(self) -> bool:
         try:
             with self._deployment.backend() as connection:
                 [left] = connection.execute(
                     "SELECT count(*) FROM events_event WHERE position IS NULL"
                 ).fetchone()
         except AWAY:
-            return -1
-        return int(left)
+            return False
+        return bool(left == 0)
 
     def _read_log(self) -> list[Row]:
         with self._deployment.backend() as connection:

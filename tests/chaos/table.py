@@ -42,8 +42,8 @@ def blames(result: Result) -> list[str]:
 
 def as_json(result: Result) -> str:
     """Return all of it for a program."""
-    # Not `asdict`: before Python 3.12 it makes a Counter of a Counter's pairs.
     found = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    found["verdict"] = {what: result.verdict.counts[what] for what in WRONGS}
+    del found["verdict"]
+    found["wrong"] = {what: result.verdict.counts[what] for what in WRONGS}
     found["blames"] = blames(result)
     return json.dumps(found, indent=2)
