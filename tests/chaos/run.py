@@ -294,8 +294,10 @@ class Run:
             f"{now - self._begun:5.0f} s: {done} faults done, {len(self._record):,} events,"
             f" {self._crowd.deliveries:,} deliveries, {self._recovery.open} probes under way"
         )
-        if late := self._recovery.late(PROGRESS_SECONDS):
-            logger.info("%7.2f late: %s", now - self._begun, ", ".join(sorted(late)[:SHOWN_LATE]))
+        if late := sorted(self._recovery.late(PROGRESS_SECONDS)):
+            logger.info("%7.2f late: %d, %s", now - self._begun, len(late), ", ".join(late[:SHOWN_LATE]))
+            for name in late[:2]:
+                logger.info("        %s: %s", name, self._crowd.tapes[name].tail(12))
         self._at(now + PROGRESS_SECONDS, self._progress)
 
     # --- the end -------------------------------------------------------------------------------------
