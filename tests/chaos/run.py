@@ -341,7 +341,8 @@ class Run:
     def _read_log(self) -> list[Row]:
         with self._deployment.backend() as connection:
             found = connection.execute(
-                "SELECT position, channels, coalesce(data::json->>'text', data::json->>'token')"
+                "SELECT position, channels, CASE type WHEN 'CommentAdded' THEN data::json->>'text'"
+                " WHEN 'Noted' THEN data::json->>'token' END"
                 " FROM events_event WHERE position IS NOT NULL ORDER BY position"
             )
             return [Row(position, tuple(channels), token_of(text)) for position, channels, text in found]
