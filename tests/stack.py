@@ -25,6 +25,8 @@ from project.embedded import Postgres, Valkey, free_port
 ROOT = Path(__file__).resolve().parent.parent
 USERS = ("alice", "bob", "carol")
 START_SECONDS = 30
+# Few users, from one address, make all the load.
+UNLIMITED = {"EVENTS_POSTS_PER_MINUTE": "0", "STREAMS_MAX_PER_USER": "0", "STREAMS_MAX_PER_ADDRESS": "0"}
 
 
 def eventually(check: Callable[[], Any], *, seconds: float = 20, every: float = 0.02) -> Any:
@@ -54,6 +56,7 @@ class Stack:
             **os.environ,
             "TICKERTAPE_MODE": "test",
             "DJANGO_SETTINGS_MODULE": "project.settings",
+            **UNLIMITED,
             "LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": self.database_url,
