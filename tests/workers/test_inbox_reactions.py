@@ -9,7 +9,7 @@ from events.models import Event, Notification
 from tests.events.support import until_someone_waits
 from tests.inbox import react, stream_of
 from workers import reactions
-from workers.models import Checkpoint
+from workers.models import Checkpoint, Delivery
 
 
 @pytest.fixture
@@ -347,6 +347,7 @@ def test_running_again_tells_nobody_twice_and_changes_nothing(users, item):
 
     assert list(Notification.objects.order_by("pk").values()) == before
     assert Event.objects.count() == count
+    assert not Delivery.objects.exists(), "nor did it fail"
 
 
 def test_of_one_cause_two_at_once_tell_once(users, item, held, background):
@@ -364,6 +365,7 @@ def test_of_one_cause_two_at_once_tell_once(users, item, held, background):
     second.result(20)
 
     assert len(raised(users.alice)) == 1
+    assert Notification.objects.get(user_id=users.alice.pk).count == 1
 
 
 def test_it_says_what_caused_it(users, item):
