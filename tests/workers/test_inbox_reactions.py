@@ -60,7 +60,8 @@ def test_a_comment_on_my_item(users, item):
         "actors": [str(users.bob.pk)],
         "people": 1,
         "count": 1,
-        "timestamp": event["timestamp"],
+        "since": int(made.created_at.timestamp()),
+        "timestamp": int(made.created_at.timestamp()),
     }
     assert told(users.alice) == [("comment", "bob commented on “Tickets”")]
 
