@@ -17,9 +17,9 @@ from events.channels import item_channel
 from events.errors import NotLoggedIn
 from events.idempotency import DESCRIBED, once
 from events.models import Comment, Item
-from events.rest import Body, Id, Page, Paging, Problem, Word, next_token, split, user_of
+from events.rest import Body, Id, Page, Paging, Problem, Session, Word, next_token, split, user_of
 
-_ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 429, 503})
 
 router = Router()
 
@@ -73,7 +73,9 @@ def who_am_i(request: HttpRequest) -> SessionOut:
     return _session(request, user_of(request))
 
 
-@router.delete("/session", response={204: None, _ERRORS: Problem}, tags=["session"])
+@router.delete(
+    "/session", auth=Session(counted=False), response={204: None, _ERRORS: Problem}, tags=["session"]
+)
 def log_out(request: HttpRequest) -> Status[None]:
     """Log out; the session's live streams end."""
     with transaction.atomic():

@@ -16,6 +16,7 @@ class EventsConfig(AppConfig):
             comments,
             digests,
             items,
+            jobs,
             notifications,
             watching,
         )

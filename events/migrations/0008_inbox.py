@@ -24,7 +24,7 @@ def unindex_names(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("events", "0005_keeping"),
+        ("events", "0007_allowances"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
