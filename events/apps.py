@@ -14,6 +14,7 @@ class EventsConfig(AppConfig):
             access,
             checks,
             comments,
+            digests,
             items,
             jobs,
             notifications,

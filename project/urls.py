@@ -27,6 +27,7 @@ api.add_router("", events.inbox_api.router)
 urlpatterns = [
     path("", pages.page, name="page"),
     path("items/<int:item_id>", pages.page, name="item"),
+    path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("streams/", include("streams.urls")),
