@@ -6,7 +6,8 @@ ends at once: EventSource comes back from that, and from no other status than 20
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -19,7 +20,7 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
-from streams import metrics, switchboard
+from streams import jobs, metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -33,6 +34,8 @@ class NotReady(Unavailable):
 
     code = "not_ready"
 
+
+Serve = Callable[[Hub, Subscriber, str | None], Awaitable[HttpResponseBase]]
 
 START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 READY_SECONDS = 2.0  # longest a health check waits for the log
@@ -68,11 +71,19 @@ async def item(request: HttpRequest, item_id: str) -> HttpResponseBase:
 
 @require_GET
 async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
-    """Stream a job's events."""
-    return await _stream(request, lambda user: [parse(f"job:{job_id}")])
+    """Stream a job's events, where it stands first; the stream ends with the job."""
+
+    async def serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+        return await jobs.serve(hub, subscriber, UUID(job_id), last_event_id)
+
+    return await _stream(request, lambda user: [parse(f"job:{job_id}")], serve)
 
 
-async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
+async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+    return EventStream(subscriber.chunks(last_event_id), subscriber=subscriber)
+
+
+async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     hub = await switchboard.hub()
     if not await _running(hub):
         return EventStream.ended("database")
@@ -91,8 +102,10 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
         return EventStream.ended("drain")
     if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
         return EventStream.ended("capacity")
-    subscriber = Subscriber(hub, chosen, reader, since=since)
-    return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
+    try:
+        return await serve(hub, Subscriber(hub, chosen, reader, since=since), _last_event_id(request))
+    except (*DATABASE_AWAY, OperationalError, InterfaceError):
+        return EventStream.ended("database")
 
 
 def _last_event_id(request: HttpRequest) -> str | None:
