@@ -84,8 +84,9 @@ async def until_over(
                     # Where the stream began, or began anew, the end lay behind it already; or it comes.
                     end = await sync_to_async(end_of, thread_sensitive=False)(job_id)
                     if end is not None and (end.entry is None or end.entry.position <= begun):
-                        last = b"" if end.entry is None else sse.event(end.entry, subscriber.since.epoch)
-                        yield last + _over()
+                        if end.entry is not None:
+                            yield sse.event(end.entry, subscriber.since.epoch)
+                        yield _over()
                         return
 
 

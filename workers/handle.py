@@ -24,7 +24,7 @@ from redis.retry import Retry
 from events import registry, runs
 from events.channels import job_channel
 from events.errors import Conflict, FieldError, Invalid
-from events.jobs import JobProgressed
+from events.jobs import JobOver, JobProgressed
 from events.runs import Claim
 from streams import sse
 from streams.batch import Transient, redis_channel
@@ -71,10 +71,11 @@ class Pulse(threading.Thread):
         self._given.set()
 
     def stop(self) -> None:
-        """Tell the last progress, and end."""
+        """Tell the last progress, and end; whoever still has the handle may say nothing more."""
         self._stopping.set()
         self._given.set()
         self.join()
+        self.lost = self.lost or JobOver()
 
     def run(self) -> None:
         """Beat until stopped, or until the run is no longer ours."""

@@ -233,9 +233,12 @@ def test_code_asks_for_a_job_within_its_own_transaction(users):
 def test_no_row_is_locked_while_the_broker_is_told(users, monkeypatch):
     job = jobs.queue(users.alice, name="slow", params={})
     open_while_sending = []
-    monkeypatch.setattr(
-        work.current_app, "send_task", lambda *a, **k: open_while_sending.append(connection.in_atomic_block)
-    )
+
+    def send_task(name, *arguments, **options):
+        if name == "jobs.slow":  # and no hint of another test's
+            open_while_sending.append(connection.in_atomic_block)
+
+    monkeypatch.setattr(work.current_app, "send_task", send_task)
     work.look()
 
     assert open_while_sending == [False]
