@@ -6,6 +6,7 @@ from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
+import events.ingest
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
 from project import pages
@@ -23,6 +24,7 @@ api = NinjaAPI(
 )
 speak_problems(api)
 api.add_router("", events.api.router)
+api.add_router("", events.ingest.router)
 api.add_router("", workers.api.router)
 
 urlpatterns = [
