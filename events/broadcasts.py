@@ -154,9 +154,7 @@ def dismissed(broadcast: Broadcast) -> int:
 def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:
     """Return the live broadcasts in whose audience a user is now, the newest first."""
     now = timezone.now()
-    live = Broadcast.objects.filter(
-        Q(expires_at=None) | Q(expires_at__gt=now), begun=True, recalled_at=None
-    )
+    live = Broadcast.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), begun=True, recalled_at=None)
     addresses = audiences.addresses(user, live.values_list("audience", flat=True))
     return live.filter(audience__overlap=addresses).order_by("-event_id")
 
@@ -358,7 +356,9 @@ def _fold(event: EventType, event_id: EventId) -> None:
             _rows(event.broadcast_id).update(recalled_at=_moment(event.recalled_at))
         case SystemAlertDismissed():
             BroadcastDismissal.objects.get_or_create(
-                broadcast_id=UUID(event.broadcast_id), user_id=int(event.user_id), defaults={"event_id": event_id}
+                broadcast_id=UUID(event.broadcast_id),
+                user_id=int(event.user_id),
+                defaults={"event_id": event_id},
             )
 
 

@@ -25,7 +25,9 @@ router = Router(tags=["broadcasts"])
 def _text_only(value: Any) -> Any:
     """Refuse numbers: what they count from, and in what, is anybody's guess."""
     if not isinstance(value, str):
-        raise PydanticCustomError("moment", "must be a time in ISO 8601 with an offset, as 2030-01-31T12:00:00Z")
+        raise PydanticCustomError(
+            "moment", "must be a time in ISO 8601 with an offset, as 2030-01-31T12:00:00Z"
+        )
     return value
 
 

@@ -6,6 +6,7 @@ from ninja import NinjaAPI
 
 import events.api
 import events.broadcasts_api
+import events.inbox_api
 from events.rest import JsonParser, Session, speak_problems
 from project import pages
 from streams import views as live
@@ -23,6 +24,7 @@ api = NinjaAPI(
 speak_problems(api)
 api.add_router("", events.api.router)
 api.add_router("", events.broadcasts_api.router)
+api.add_router("", events.inbox_api.router)
 
 urlpatterns = [
     path("", pages.page, name="page"),

@@ -402,7 +402,9 @@ def test_what_is_active_takes_few_queries(users, item):
         broadcasts.send(users.admin, HELLO)
     broadcasts.send(users.admin, replace(HELLO, audience=(f"item:{item.pk}",)))
 
-    with CaptureQueriesContext(connection, ) as queries:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
         assert len(messages(users.alice)) == 21
     assert len(queries) <= 6
 
