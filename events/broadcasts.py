@@ -5,38 +5,29 @@ what is active, so nothing is kept for each user but a dismissal, once there is 
 may know, a plan and its audience, is an event of its own on the trace channel.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from events import audiences, readmodels
 from events.audiences import CHANNELS_MOST
 from events.channels import TRACE, user_channel
+from events.drafts import Draft, Severity, check
 from events.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from events.fields import Link, check_text
 from events.log import EventId, append
 from events.models import Broadcast, BroadcastDismissal
 from events.readmodels import ReadModel
 from events.registry import EventType
 
 PERMISSION = "events.can_broadcast"
-TITLE_MOST = 200  # characters: a heading, not a text
-MESSAGE_MOST = 5_000  # characters: a notice, not a letter
-LONGEST = timedelta(days=5 * 366)  # ahead: what lies beyond is a slip of the pen
-LATE = timedelta(minutes=1)  # a start so little ago is meant as now; one before that is a mistake
-
-Severity = Literal["info", "warning", "critical"]
 State = Literal["scheduled", "live", "expired", "recalled"]
-
-_link = TypeAdapter(Link)
 
 
 class BroadcastUnknown(NotFound):
@@ -101,19 +92,6 @@ class SystemAlertDismissed(EventType):
     user_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What an admin composes. Times are full seconds; `starts_at` None is at once."""
-
-    message: str
-    audience: tuple[str, ...]
-    severity: str = "info"
-    title: str = ""
-    link: str | None = None
-    starts_at: datetime | None = None
-    expires_at: datetime | None = None
-
-
 # --- Who, and when ---------------------------------------------------------------------------
 
 
@@ -172,7 +150,7 @@ def active(user: AbstractBaseUser) -> QuerySet[Broadcast]:
 def send(user: AbstractBaseUser, draft: Draft) -> Broadcast:
     """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid."""
     _check_sender(user)
-    _check(draft)
+    check(draft)
     return _plan(user, uuid4(), draft)
 
 
@@ -189,7 +167,7 @@ def change(user: AbstractBaseUser, broadcast_id: UUID, **changes: Any) -> Broadc
     draft = replace(before, **changes)
     if draft == before:
         return broadcast
-    _check(draft, before)
+    check(draft, before)
     if not broadcast.begun:
         return _plan(user, broadcast.pk, draft)
     late = [field for field in ("audience", "starts_at") if getattr(draft, field) != getattr(before, field)]
@@ -273,7 +251,7 @@ def _begin(broadcast: Broadcast) -> None:
 
 
 def _tell(broadcast: Broadcast, event: EventType, *, actor_id: int) -> None:
-    """Append an event for a broadcast's audience: one, but for very many users. A plan has no audience yet."""
+    """Append an event for a broadcast's audience: one, but for very many users; a plan has none yet."""
     told = isinstance(event, SystemAlert) or broadcast.begun
     everyone = audiences.channels(broadcast.audience) if told else []
     for first in range(0, len(everyone) or 1, CHANNELS_MOST):
@@ -298,46 +276,6 @@ def _lock_open(broadcast_id: UUID) -> Broadcast:
 def _check_sender(user: AbstractBaseUser) -> None:
     if not may_broadcast(user):
         raise MayNotBroadcast
-
-
-def _check(draft: Draft, before: Draft | None = None) -> None:
-    """Raise Invalid with all that is wrong in what was composed; what stood there before may stand."""
-    faults = [*_wrong_words(draft), *_wrong_times(draft, before)]
-    if before is None or draft.audience != before.audience:
-        faults += audiences.faults(draft.audience)
-    if faults:
-        raise Invalid(errors=tuple(faults))
-
-
-def _wrong_words(draft: Draft) -> Iterator[FieldError]:
-    for field, text, most in (("title", draft.title, TITLE_MOST), ("message", draft.message, MESSAGE_MOST)):
-        if text or field == "message":
-            try:
-                check_text(text, field=field, most=most)
-            except Invalid as error:
-                yield from error.errors
-    if draft.severity not in get_args(Severity):
-        yield FieldError("severity", "must be info, warning or critical")
-    if draft.link is not None:
-        try:
-            _link.validate_python(draft.link)
-        except ValidationError as error:
-            yield from (FieldError("link", fault["msg"]) for fault in error.errors())
-
-
-def _wrong_times(draft: Draft, before: Draft | None) -> Iterator[FieldError]:
-    now = timezone.now()
-    starts_at = draft.starts_at or now
-    if (before is None or draft.starts_at != before.starts_at) and starts_at < now - LATE:
-        yield FieldError("starts_at", "is in the past")
-    if draft.expires_at is not None:
-        if draft.expires_at <= starts_at:
-            yield FieldError("expires_at", "must be after the start")
-        elif draft.expires_at <= now:
-            yield FieldError("expires_at", "is in the past")
-    for field, moment in (("starts_at", starts_at), ("expires_at", draft.expires_at or now)):
-        if moment > now + LONGEST:
-            yield FieldError(field, "is more than five years ahead")
 
 
 # --- The fold: from events to rows --------------------------------------------------------------

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import PydanticCustomError
 
 from events import audiences, broadcasts, log
-from events.broadcasts import Draft, Severity, State
+from events.broadcasts import State
 from events.channels import SYSTEM, TRACE, item_channel, own_channels, user_channel
+from events.drafts import Draft, Severity
 from events.fields import Link
 from events.idempotency import DESCRIBED, once
 from events.models import Broadcast
@@ -25,9 +26,7 @@ router = Router(tags=["broadcasts"])
 def _text_only(value: Any) -> Any:
     """Refuse numbers: what they count from, and in what, is anybody's guess."""
     if not isinstance(value, str):
-        raise PydanticCustomError(
-            "moment", "must be a time in ISO 8601 with an offset, as 2030-01-31T12:00:00Z"
-        )
+        raise PydanticCustomError("moment", "must be ISO 8601 with an offset, as 2030-01-31T12:00:00Z")
     return value
 
 
@@ -43,10 +42,10 @@ Moment = Annotated[
 class Audience(Body):
     """Whom it is for: exactly one of these."""
 
-    all: Literal[True] | None = Field(None, description="everyone, who comes later included")
-    groups: list[Word] | None = Field(None, description="names of groups")
-    users: list[Id] | None = Field(None, description="ids of users")
-    item: Id | None = Field(None, description="whoever watches the item")
+    all: Literal[True] | None = Field(default=None, description="everyone, who comes later included")
+    groups: list[Word] | None = Field(default=None, description="names of groups")
+    users: list[Id] | None = Field(default=None, description="ids of users")
+    item: Id | None = Field(default=None, description="whoever watches the item")
 
     def addresses(self) -> tuple[str, ...]:
         """Return the audience as addresses; those of more than one kind are refused later."""
@@ -73,7 +72,7 @@ class BroadcastChange(Body):
     """What to change of a broadcast: any of these; audience and start only before it begins."""
 
     message: str = Field(default_factory=str)
-    audience: Audience = Field(default_factory=Audience)
+    audience: Audience = Field(default_factory=lambda: Audience(all=True))
     severity: Severity = Field(default_factory=lambda: "info")
     title: str = Field(default_factory=str)
     link: Link | None = None
@@ -138,7 +137,7 @@ def send_broadcast(request: HttpRequest, body: NewBroadcast) -> Status[Broadcast
 
 @router.get("/broadcasts/active", response={200: Page[BroadcastOut], _ERRORS: Problem})
 def active_broadcasts(request: HttpRequest) -> Page[BroadcastOut]:
-    """Return what one should see now, newest first. Stream `/streams/me/` from `cursor` to stay up to date."""
+    """Return what one should see now, newest first; `/streams/me/` from `cursor` keeps up to date."""
     user = user_of(request)
     rows, cursor = log.snapshot(own_channels(user), lambda: list(broadcasts.active(user)))
     return Page[BroadcastOut](results=[_out(row) for row in rows], next=None, cursor=str(cursor))

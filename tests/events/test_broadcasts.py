@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events import audiences, broadcasts, items, watching
-from events.broadcasts import BroadcastOver, BroadcastUnknown, Draft, MayNotBroadcast
+from events.broadcasts import BroadcastOver, BroadcastUnknown, MayNotBroadcast
+from events.drafts import Draft
 from events.errors import Invalid
 from events.models import Broadcast, BroadcastDismissal, Event
 from tests.events.support import events_on, types_on

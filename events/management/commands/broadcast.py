@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from events import audiences, broadcasts
-from events.broadcasts import Draft
 from events.channels import SYSTEM, item_channel, user_channel
+from events.drafts import Draft
 from events.errors import TickertapeError
 
 
