@@ -6,6 +6,7 @@ from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
+import events.broadcasts_api
 import events.inbox_api
 import events.ingest
 import workers.api
@@ -25,6 +26,7 @@ api = NinjaAPI(
 )
 speak_problems(api)
 api.add_router("", events.api.router)
+api.add_router("", events.broadcasts_api.router)
 api.add_router("", events.inbox_api.router)
 api.add_router("", events.ingest.router)
 api.add_router("", workers.api.router)
