@@ -210,6 +210,15 @@ class CommentIn(Body):
     text: str = Field(description="1 to 20,000 characters, kept exactly as sent")
 
 
+class NewComment(CommentIn):
+    """A comment to make."""
+
+    # Strict, and yet a UUID: JSON has only strings for them.
+    reply_to: UUID | None = Field(
+        None, strict=False, description="The comment on the same item that it answers"
+    )
+
+
 class CommentOut(BaseModel):
     """A comment."""
 
@@ -218,6 +227,7 @@ class CommentOut(BaseModel):
     author_id: str
     author_name: str
     text: str
+    reply_to: str | None
     created_at: datetime
     edited_at: datetime | None
 
@@ -249,12 +259,14 @@ def list_comments(request: HttpRequest, item_id: int, paging: Query[Paging]) -> 
     tags=["comments"],
     openapi_extra=DESCRIBED,
 )
-def add_comment(request: HttpRequest, item_id: int, body: CommentIn) -> Status[CommentOut]:
+def add_comment(request: HttpRequest, item_id: int, body: NewComment) -> Status[CommentOut]:
     """Comment on an item."""
     return once(
         request,
         CommentOut,
-        lambda: _comment(comments.add_comment(user_of(request), item_id, text=body.text)),
+        lambda: _comment(
+            comments.add_comment(user_of(request), item_id, text=body.text, reply_to=body.reply_to)
+        ),
     )
 
 
@@ -278,6 +290,7 @@ def _comment(comment: Comment) -> CommentOut:
         author_id=str(comment.author_id),
         author_name=comment.author_name,
         text=comment.text,
+        reply_to=None if comment.reply_to is None else str(comment.reply_to),
         created_at=comment.created_at,
         edited_at=comment.edited_at,
     )

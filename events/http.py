@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
@@ -32,6 +32,7 @@ from events.errors import (
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 2  # after which a passing fault is worth another try
+READ_ONLY = "25006"  # what a standby says to a write until it is promoted
 MOST_DETAIL = 300  # characters of a text that may quote a field's name
 MOST_FAULTS = 20  # fields named in one answer: a body of nonsense must not be echoed whole
 
@@ -96,6 +97,8 @@ def translate(exception: BaseException | None) -> TickertapeError:
             return BadRequest()
         case OperationalError() | InterfaceError():
             return Unavailable("The database does not answer; try again soon.")
+        case InternalError() if getattr(exception.__cause__, "sqlstate", None) == READ_ONLY:
+            return Unavailable("The database takes no writes just now; try again soon.")
         case _:
             return ServerFault()
 
@@ -181,6 +184,6 @@ def _fill(
         response["Retry-After"] = str(error.retry_seconds)
     elif isinstance(error, Unavailable):
         response.setdefault("Retry-After", str(RETRY_SECONDS))
-    if response.status_code == NotLoggedIn.status:
-        response.setdefault("WWW-Authenticate", 'Session realm="tickertape"')  # RFC 9110 15.5.2 wants one
+    if isinstance(error, NotLoggedIn):
+        response.setdefault("WWW-Authenticate", error.challenge)
     return response

@@ -18,5 +18,5 @@ DROP TABLE events_allowance;
 class Migration(migrations.Migration):
     """Add the table; `events.limits` alone knows it."""
 
-    dependencies = [("events", "0005_keeping")]
+    dependencies = [("events", "0006_history")]
     operations = [migrations.RunSQL(FORWARD, BACKWARD)]
