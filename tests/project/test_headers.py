@@ -8,7 +8,7 @@ from django.test import Client
 
 from project.pages import CONTENT_SECURITY_POLICY
 from tests.project.support import environment
-from tests.project.test_docker import SECRETS, compose
+from tests.project.test_docker import SECRETS, compose, settings_of
 from tests.stack import ROOT
 
 EVERYWHERE = {
@@ -74,13 +74,7 @@ def test_a_stream_has_them_too(stack, server):
 
 def deployed(**given: str) -> dict[str, str]:
     """Return the environment that the Compose file gives to a web process."""
-    services = compose({**SECRETS, **given})["services"]
-    return environment(
-        **{
-            name: "" if value is None else str(value)
-            for name, value in services["web"]["environment"].items()
-        }
-    )
+    return environment(**settings_of(compose({**SECRETS, **given})["services"]["web"]))
 
 
 def check(given: dict[str, str]) -> subprocess.CompletedProcess[str]:
