@@ -24,6 +24,7 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
+from events.patience import PatientAsyncConnection
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
@@ -84,6 +85,7 @@ class Hub:
         self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
+            connection_class=PatientAsyncConnection,
             min_size=1,
             max_size=max(2, settings.STREAMS_POOL_SIZE),
             open=False,
@@ -218,15 +220,16 @@ class Hub:
         frames: list[bytes] = []
         for sql, keys in names.latest_of(channels):
             async with self.replay.turns:
-                rows = await self._fetch(sql, {"keys": keys})
+                rows = await self.fetch(sql, {"keys": keys})
             frames += [sse.transient(name, encode(payload)) for name, payload in rows]
         return frames
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
-        rows = await self._fetch(sql, parameters)
+        rows = await self.fetch(sql, parameters)
         return log.page_of(rows, after=parameters["after"], limit=parameters["limit"])
 
-    async def _fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return a statement's rows. For the hub's own few questions: they all wait for one pool."""
         if self._pool is None:
             raise psycopg.OperationalError("the hub is stopped")
         async with asyncio.timeout(READ_SECONDS), self._pool.connection() as connection:
@@ -246,7 +249,7 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age, self._mark)] = await self._fetch(
+        [(epoch, head, oldest, tick_age, self._mark)] = await self.fetch(
             LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True

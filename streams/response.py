@@ -109,11 +109,13 @@ class Connection:
     Remembers that the client left, and cuts off a reader that takes nothing for the set time.
     """
 
-    __slots__ = ("_last", "_link", "_receive", "_send", "cut", "over", "response")
+    __slots__ = ("_last", "_link", "_receive", "_room", "_send", "cut", "over", "response")
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        # For the body: Django would keep all of it, and only then refuse it for its size.
+        self._room: float = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or float("inf")
         self._link: Link | None = scope.get("extensions", {}).get("tickertape")
         self.response: EventStream | None = None
         self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
@@ -125,11 +127,18 @@ class Connection:
         await self._send(message)
 
     async def receive(self) -> Any:
-        """Receive, and note a disconnect: it is said only once, and the request may hear it first."""
+        """Receive, and note a disconnect: it is said only once, and the request may hear it first.
+
+        Of a body that is too large the piece that makes it so is the last one; the rest is dropped.
+        """
         message = await self._receive()
+        while self._room < 0 and message["type"] == "http.request":
+            message = await self._receive()
         if message["type"] == "http.disconnect":
             self.end()
-        return message
+            return message
+        self._room -= len(message.get("body", b""))
+        return {**message, "more_body": False} if self._room < 0 else message
 
     async def hear(self) -> None:
         """Listen for the client's leaving."""

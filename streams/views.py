@@ -5,9 +5,11 @@ ends at once: EventSource comes back from that, and from no other status than 20
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -21,6 +23,7 @@ from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
 from events.peer import address
+from events.transactions import PRESSURE_SQL
 from streams import metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
@@ -123,8 +126,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     hub = await switchboard.hub()
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            await hub.look()
+        # Shielded: psycopg waits for the server also when it is to stop waiting for it.
+        await asyncio.wait_for(asyncio.shield(hub.look()), READY_SECONDS)
         database = True
     except DATABASE_AWAY:
         database = False
@@ -147,7 +150,11 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 async def show_metrics(request: HttpRequest) -> HttpResponse:
     """Show this process's numbers to Prometheus; keep the address from the public by the proxy."""
     hub = await switchboard.hub()
-    return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
+    pressure: tuple[Any, ...] = ()
+    with contextlib.suppress(*DATABASE_AWAY):
+        asked = asyncio.ensure_future(hub.fetch(PRESSURE_SQL))
+        [pressure] = await asyncio.wait_for(asyncio.shield(asked), READY_SECONDS)
+    return HttpResponse(metrics.render(hub, pressure), content_type=metrics.CONTENT_TYPE)
 
 
 def _state(body: dict[str, object]) -> HttpResponse:
