@@ -28,7 +28,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 OPENING = re.compile(r"/streams/(?!poll/)")  # what opens a stream; a poll waits within its request
-WRITE_BYTES = 64 * 1024  # of one write: a server's own buffer holds no more than two of these
 
 
 # For how long a reader that is behind may go on reading what was written before the end: what it
@@ -98,8 +97,8 @@ class EventStream(StreamingHttpResponse):
             headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
             await connection({"type": "http.response.start", "status": self.status_code, "headers": headers})
             async for chunk in chunks:
-                for begin in range(0, len(chunk), WRITE_BYTES):
-                    await connection.write(chunk[begin : begin + WRITE_BYTES])
+                for begin in range(0, len(chunk), settings.STREAMS_WRITE_BYTES):
+                    await connection.write(chunk[begin : begin + settings.STREAMS_WRITE_BYTES])
             await connection({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -125,7 +125,7 @@ def test_the_tool_that_holds_the_imports_sees_one_that_points_up(tmp_path, line)
 
 
 def test_there_is_one_lock_for_each_language():
-    assert [name for name in committed() if re.search(LOCKS, name)] == [PACKAGES, "requirements.lock"]
+    assert {name for name in committed() if re.search(LOCKS, name)} == {"requirements.lock", PACKAGES}
 
 
 def test_the_packages_of_node_are_locked_by_what_they_are_and_not_by_where_they_lie():
