@@ -7,7 +7,10 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
+from events.logins import LoginForm
 from events.models import Comment, Event, Item
+
+admin.site.login_form = LoginForm
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic at run time

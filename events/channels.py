@@ -5,13 +5,14 @@ app; a kind without one can be appended to but never read.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NewType
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 
-from events.errors import ChannelForbidden, ChannelMalformed, ChannelUnknown, FieldError
+from events.errors import ChannelForbidden, ChannelMalformed, FieldError
 
 Channel = NewType("Channel", str)
 
@@ -23,6 +24,7 @@ TRACE = Channel("internal:trace")  # who did what to the log: to be looked up, a
 _NAME = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([A-Za-z0-9_.@+-]{1,150}))?")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_ID = 2**63 - 1
+JOB_KEY = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 Rule = Callable[[AbstractBaseUser, str], None]
@@ -30,22 +32,29 @@ Rule = Callable[[AbstractBaseUser, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of channel: the form of its keys and the rule of who may read one."""
+    """A kind of channel: the form of its keys, the rule of who may read one, and what is told first.
+
+    `latest` is SQL that returns a transient event type's name and its payload (jsonb) for each of
+    `%(keys)s`: what nobody will be told again, who comes late is told at once.
+    """
 
     name: str
     key: re.Pattern[str] | None
     may_read: Rule
+    latest: str | None = None
 
 
 _kinds: dict[str, Kind] = {}
 
 
-def register(name: str, *, key: re.Pattern[str] | None = _ID, may_read: Rule) -> None:
+def register(
+    name: str, *, key: re.Pattern[str] | None = _ID, may_read: Rule, latest: str | None = None
+) -> None:
     """Let channels of a kind be read by whom `may_read(user, key)` does not refuse.
 
     The rule raises ChannelForbidden or ChannelUnknown; it runs in a thread, with the ORM.
     """
-    _kinds[name] = Kind(name, key, may_read)
+    _kinds[name] = Kind(name, key, may_read, latest)
 
 
 def parse(name: str) -> Channel:
@@ -80,6 +89,17 @@ def authorise(user: AbstractBaseUser, channels: Iterable[Channel]) -> None:
         _kinds[kind].may_read(user, key)
 
 
+def latest_of(channels: Iterable[Channel]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what to ask for the latest of the channels that have such: the SQL and its keys."""
+    keys: dict[str, list[str]] = {}
+    for channel in channels:
+        name, _, key = channel.partition(":")
+        kind = _kinds.get(name)
+        if kind is not None and kind.latest is not None:
+            keys.setdefault(kind.latest, []).append(key)
+    yield from keys.items()
+
+
 def user_channel(user_id: int | str) -> Channel:
     """Return a user's own channel."""
     return Channel(f"user:{user_id}")
@@ -88,6 +108,11 @@ def user_channel(user_id: int | str) -> Channel:
 def item_channel(item_id: int | str) -> Channel:
     """Return an item's channel."""
     return Channel(f"item:{item_id}")
+
+
+def job_channel(job_id: UUID | str) -> Channel:
+    """Return a job's channel."""
+    return Channel(f"job:{job_id}")
 
 
 def own_channels(user: AbstractBaseUser) -> list[Channel]:
@@ -119,11 +144,6 @@ def _everyone(user: AbstractBaseUser, key: str) -> None:
     """Let every logged-in user read."""
 
 
-def _no_jobs(user: AbstractBaseUser, key: str) -> None:
-    raise ChannelUnknown
-
-
 register("user", may_read=_own_only)
 register("group", key=re.compile(r"[A-Za-z0-9_.@+-]{1,150}"), may_read=_members_only)
 register("system", key=None, may_read=_everyone)
-register("job", key=re.compile(r"[A-Za-z0-9-]{1,64}"), may_read=_no_jobs)

@@ -89,6 +89,8 @@ def append(
     `unique_key` that was used before, nothing is recorded and the first event's id returned.
     Raises PayloadInvalid, PayloadTooLarge, ChannelMalformed.
     """
+    if event.transient:
+        raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
     return append_raw(
         event.name(),
         event.model_dump(mode="json"),
@@ -168,6 +170,18 @@ def head() -> Cursor:
     with connection.cursor() as cursor:
         cursor.execute("SELECT epoch, head FROM events_logstate")
         return Cursor(*cursor.fetchone())
+
+
+def look(*, seen: Cursor | None = None, marks: Sequence[str] = ()) -> str:
+    """Begin a new epoch where the log is not the one it was; return a mark of where it stands.
+
+    It is another one where it lacks what was `seen` of it or what a mark, returned by an earlier
+    look, was made of: whoever keeps one where a restore of the database does not reach notices it.
+    """
+    epoch, position = ("", 0) if seen is None else (seen.epoch, seen.position)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT mark FROM tickertape_look(%s, %s, %s)", [epoch, position, list(marks)])
+        return str(cursor.fetchone()[0])
 
 
 # Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One

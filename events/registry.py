@@ -31,13 +31,14 @@ class EventType(BaseModel):
 
     `personal` names the fields that hold what somebody wrote or is called by, each with whose it
     is: the field that holds their id, several of them, or `ACTOR`. Erasing a person overwrites
-    these, so each must be a string that may hold anything.
+    these, so each must be one that may hold any string. A `transient` type is never in the log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: ClassVar[int] = 1
     personal: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
+    transient: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,7 +47,8 @@ class EventType(BaseModel):
         if not _NAME.fullmatch(cls.__name__):
             raise TypeError(f"{cls.__name__} cannot be an event's name: use CamelCase letters and digits")
         for field, whose in cls.personal_fields():
-            if field not in cls.model_fields or cls.model_fields[field].annotation not in (str, str | None):
+            found = cls.model_fields.get(field)
+            if found is None or (found.annotation not in (str, str | None) and found.annotation is not Any):
                 raise TypeError(f"{cls.__name__}.{field} is personal: it must be a field that holds a string")
             if whose != ACTOR and whose not in cls.model_fields:
                 raise TypeError(f"{cls.__name__}.{field} is personal to {whose}, which is no field of it")

@@ -5,6 +5,7 @@ from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
+import events.inbox_api
 from events.rest import JsonParser, Session, speak_problems
 from project import pages
 from streams import views as live
@@ -21,6 +22,7 @@ api = NinjaAPI(
 )
 speak_problems(api)
 api.add_router("", events.api.router)
+api.add_router("", events.inbox_api.router)
 
 urlpatterns = [
     path("", pages.page, name="page"),

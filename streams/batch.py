@@ -1,7 +1,8 @@
-"""The message that tells hubs of new events: a hint, complete in itself or not used.
+"""The messages that tell hubs of new events: hints, complete in themselves or not used.
 
 One Redis channel a log. A hub takes a batch only where `prev` meets its own position, so a
 message that is lost, late, doubled or of another epoch costs a read of the log, never an event.
+What is transient comes the same way, is for who listens at that moment, and costs nothing.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from django.conf import settings
 from events import log
 from streams import sse
 
+TRANSIENT = b"~"  # before a message that is no batch: those begin with msgpack's byte for an array
+
 
 class Published(NamedTuple):
     """One event as hubs keep it: the frame is made once, for every process and subscriber."""
@@ -20,6 +23,11 @@ class Published(NamedTuple):
     position: int
     channels: tuple[str, ...]
     frame: bytes
+
+    @property
+    def data(self) -> bytes:
+        """Return the payload's JSON."""
+        return sse.data_of(self.frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,28 @@ class Batch:
         return cls(page.epoch, page.after, page.covered_to, events)
 
 
+class Transient(NamedTuple):
+    """A frame without an id, not in the log; of one channel's and key's the latest is all there is."""
+
+    channel: str
+    key: str
+    frame: bytes
+
+    def pack(self) -> bytes:
+        """Return the message's bytes."""
+        packed: bytes = msgpack.packb(tuple(self))
+        return TRANSIENT + packed
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Transient":
+        """Read a message that begins with `TRANSIENT`; raise ValueError for one that is none of ours."""
+        try:
+            channel, key, frame = msgpack.unpackb(message[len(TRANSIENT) :])
+            return cls(str(channel), str(key), bytes(frame))
+        except (msgpack.UnpackException, TypeError, ValueError) as error:
+            raise ValueError("not a transient frame") from error
+
+
 def redis_channel() -> str:
     """Return the one Redis channel of this log."""
     return f"{settings.REDIS_PREFIX}:events"
@@ -60,3 +90,8 @@ def redis_channel() -> str:
 def published_key(epoch: str) -> str:
     """Return the key that says up to where this epoch was published."""
     return f"{settings.REDIS_PREFIX}:published:{epoch}"
+
+
+def mark_key() -> str:
+    """Return the key that holds a mark of the log as it was seen last, for a restore to be noticed by."""
+    return f"{settings.REDIS_PREFIX}:mark"

@@ -7,15 +7,15 @@ hangs, is made good by reading the log. So Redis may do what it likes: it costs 
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool
 from redis.exceptions import RedisError
 
@@ -25,19 +25,23 @@ from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
 from events.patience import PatientAsyncConnection
+from events.registry import encode
 from streams import hints, sse
-from streams.batch import Batch, Published
+from streams.audience import Audience, Permitted
+from streams.batch import TRANSIENT, Batch, Published, Transient
+from streams.replay import Replay, Stretch
 from streams.ring import Ring
-from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Reader, Subscriber
+from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
 logger = logging.getLogger(__name__)
 
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
+CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
+LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
-Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
 Messages = Callable[[], AsyncGenerator[bytes | None]]
 
 
@@ -50,28 +54,24 @@ class Hub:
         self.head = 0  # the log's, as of the last look
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
+        self.audience = Audience(permitted=permitted)
+        # All connections but one, which is the hub's: it must not wait behind a crowd.
+        self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
         self.draining = False
-        # A storm of reconnects waits here, not in a thread and for a connection each.
-        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
+        self.started_at = 0.0  # by the monotonic clock
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
-        self.log_reads = 0
-        self._subscribers: set[Subscriber] = set()
-        self._by_channel: dict[str, set[Subscriber]] = {}
+        self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._permitted = permitted
         self._messages = messages
-        self._recheck_now = asyncio.Event()
         self._advancing = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._looks_begun = 0
         self._looks_answered = 0  # the number of the last one that was answered
-        # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
-        self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
         self._failed = False
         self._listening = False
@@ -82,6 +82,7 @@ class Hub:
         """Begin to follow the log, in the background; `running` is set once the log was read."""
         if self._tasks or self._stopped:
             return
+        self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
             connection_class=PatientAsyncConnection,
@@ -99,7 +100,7 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        for follow in (self._watch(), self._listen(), self._recheck()):
+        for follow in (self._watch(), self._listen(), self.audience.keep_permitted()):
             self._tasks.append(asyncio.create_task(follow))
 
     async def stop(self) -> None:
@@ -117,14 +118,7 @@ class Hub:
     async def drain(self, seconds: float) -> None:
         """End every stream, spread over a time, each told when to come back; take no new ones."""
         self.draining = True
-        leaving = list(self._subscribers)
-        random.shuffle(leaving)
-        began = time.monotonic()
-        for number, subscriber in enumerate(leaving, start=1):
-            subscriber.end("drain", retry_seconds=max(settings.STREAMS_RETRY_SECONDS, seconds))
-            ahead = seconds * number / len(leaving) - (time.monotonic() - began)
-            if ahead > 0.01:
-                await asyncio.sleep(ahead)
+        await self.audience.drain(seconds)
 
     @property
     def cursor(self) -> Cursor:
@@ -134,35 +128,35 @@ class Hub:
     @property
     def connections(self) -> int:
         """Return how many subscribers are joined."""
-        return len(self._subscribers)
+        return len(self.audience)
+
+    @property
+    def log_reads(self) -> int:
+        """Return how often the log was asked for subscribers."""
+        return self.replay.reads
 
     # --- who listens ------------------------------------------------------------------------------
 
     def join(self, subscriber: Subscriber) -> None:
-        """Hand events to a subscriber from now on.
+        """Hand events to a subscriber from now on; end it where there is no room.
 
         A change of access placed since the reader's permission was checked may have gone unseen by
         that check, and ends the stream at once.
         """
-        self._subscribers.add(subscriber)
-        for channel in subscriber.channels:
-            self._by_channel.setdefault(channel, set()).add(subscriber)
+        if not self.audience.add(subscriber):
+            # Whoever is here stays for long: not as soon as after other ends.
+            subscriber.end("capacity", retry_seconds=CAPACITY_RETRIES * settings.STREAMS_RETRY_SECONDS)
+            return
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
             subscriber.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
         for event in self.ring.after([names.ACCESS], subscriber.since.position):
-            self._revoke(event, [subscriber])
+            subscriber.heed(read_change(event.data))
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
-        self._subscribers.discard(subscriber)
-        for channel in subscriber.channels:
-            there = self._by_channel.get(channel)
-            if there is not None:
-                there.discard(subscriber)
-                if not there:
-                    del self._by_channel[channel]
+        self.audience.discard(subscriber)
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -178,8 +172,8 @@ class Hub:
         for event in events:
             for channel in event.channels:
                 if channel == names.ACCESS:
-                    self._revoke(event, list(self._subscribers))
-                for subscriber in self._by_channel.get(channel, ()):
+                    self.audience.heed(read_change(event.data))
+                for subscriber in self.audience.of(channel):
                     subscriber.push(event.position, event.frame)
         self.ring.extend(events, batch.last)
         for event in events:
@@ -191,8 +185,8 @@ class Hub:
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
-        said = sse.data_of(event.frame)
-        match said:
+        self.replay.forget()
+        match json.loads(event.data):
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
             case {"upto": int(upto)}:
@@ -202,29 +196,33 @@ class Hub:
                 # Of a newer version. Whatever it asks to be forgotten is not in an empty ring.
                 self.ring.clear(self.ring.end)
 
-    def _revoke(self, event: Published, subscribers: Iterable[Subscriber]) -> None:
-        """End the streams whose permission an event may have changed; they may try again."""
-        changed = read_change(event.frame.partition(b"\ndata: ")[2])
-        for subscriber in subscribers:
-            subscriber.heed(changed)
-
     def _forget_below(self, oldest: int) -> None:
         self.oldest = max(self.oldest, oldest)
         self.ring.forget_below(self.oldest)
 
     # --- the log ----------------------------------------------------------------------------------
 
-    async def read(self, channels: Iterable[Channel], after: int) -> log.Page:
-        """Return a page of some channels' events above a position."""
-        async with self._replays:
-            self.log_reads += 1
-            return await self._page(
-                log.CHANNELS_SQL,
-                after=after,
-                channels=list(channels),
-                limit=settings.STREAMS_PAGE_EVENTS,
-                bytes=settings.STREAMS_PAGE_BYTES,
-            )
+    async def read(self, channels: frozenset[Channel], after: int) -> Stretch:
+        """Return a stretch of some channels' events, from a position on."""
+        return await self.replay.read(channels, after)
+
+    async def _channels_page(self, channels: frozenset[Channel], after: int) -> log.Page:
+        return await self._page(
+            log.CHANNELS_SQL,
+            after=after,
+            channels=sorted(channels),
+            limit=settings.STREAMS_PAGE_EVENTS,
+            bytes=settings.STREAMS_PAGE_BYTES,
+        )
+
+    async def latest(self, channels: Iterable[Channel]) -> list[bytes]:
+        """Return the frames of what is told first of channels that have such: no replay brings it."""
+        frames: list[bytes] = []
+        for sql, keys in names.latest_of(channels):
+            async with self.replay.turns:
+                rows = await self.fetch(sql, {"keys": keys})
+            frames += [sse.transient(name, encode(payload)) for name, payload in rows]
+        return frames
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
         rows = await self.fetch(sql, parameters)
@@ -251,8 +249,8 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age)] = await self.fetch(
-            "SELECT epoch, head, oldest, tick_age FROM tickertape_look(%s, %s)", (self.epoch, self.position)
+        [(epoch, head, oldest, tick_age, self._mark)] = await self.fetch(
+            LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True
         self.worker_up = tick_age is not None and tick_age < WORKER_SECONDS
@@ -268,14 +266,15 @@ class Hub:
         fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0)
         self.epoch, self.position, self.head, self.oldest = epoch, fill, head, oldest
         self.ring.clear(fill)
+        self.replay.forget()
         if not first:
             logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
             # Nobody is live during the filling: who is reset goes live where the hub stands then.
             self.position = head
             self.ring.clear(head)
-            for subscriber in list(self._subscribers):
+            for subscriber in self.audience:
                 subscriber.reset("epoch")
-            self.recheck()  # a change of access may lie between the two histories
+            self.audience.recheck()  # a change of access may lie between the two histories
             return
         await self._advance(head)
 
@@ -301,7 +300,7 @@ class Hub:
 
     def _jump(self, position: int) -> None:
         """Leave a gap to the subscribers: each reads its own part of it."""
-        for subscriber in self._subscribers:
+        for subscriber in self.audience:
             subscriber.fall_back(self.position)
         self.position = position
         self.ring.clear(position)
@@ -331,37 +330,6 @@ class Hub:
                 self.database_up = False
             await asyncio.sleep(settings.STREAMS_LOOK_SECONDS)
 
-    def recheck(self) -> None:
-        """Have every open stream's permission checked now: a change of it may have gone unheard."""
-        self._recheck_now.set()
-
-    def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
-        """Return the open streams by who reads what."""
-        found: dict[tuple[Reader, frozenset[Channel]], list[Subscriber]] = {}
-        for subscriber in self._subscribers:
-            found.setdefault((subscriber.reader, subscriber.channels), []).append(subscriber)
-        return found
-
-    async def _recheck(self) -> None:
-        """Ask for every open stream whether it is still permitted: not every change is a verb's."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.STREAMS_RECHECK_SECONDS):
-                    await self._recheck_now.wait()
-            self._recheck_now.clear()
-            for (reader, channels), subscribers in self._readers().items():
-                try:
-                    permitted = await self._permitted(reader, channels)
-                except (OperationalError, InterfaceError) as error:
-                    logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
-                    break  # nothing can be placed either, and the next one is soon
-                except Exception:
-                    logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
-                    permitted = False
-                if not permitted:
-                    for subscriber in subscribers:
-                        subscriber.end("revoked")
-
     # --- Redis --------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
@@ -384,15 +352,24 @@ class Hub:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, 1.0)
 
+    def _take(self, message: bytes) -> bool:
+        """Take what a message brings; return whether nothing is missing. Raises ValueError."""
+        if not message.startswith(TRANSIENT):
+            return self.apply(Batch.unpack(message))
+        said = Transient.unpack(message)
+        for subscriber in self.audience.of(said.channel):
+            subscriber.tell(said)
+        return True
+
     async def _hear(self, message: bytes | None) -> None:
         """Read the log after a subscription was acknowledged, and after a batch that left a gap."""
         if message is None:
             self._listening = self.redis_up = True
         else:
             try:
-                whole = self.apply(Batch.unpack(message))
+                whole = self._take(message)
             except ValueError:
-                logger.warning("A message that is no batch was ignored.")
+                logger.warning("A message that is none of ours was ignored.")
                 return
             if whole:
                 return

@@ -8,6 +8,7 @@ connections closed, thread gone), then lets the response stream by itself.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
+OPENING = re.compile(r"/streams/(?!poll/)")  # what opens a stream; a poll waits within its request
 WRITE_BYTES = 64 * 1024  # of one write: a server's own buffer holds no more than two of these
 
 
@@ -202,10 +204,16 @@ class _StallWatch:
 class Handler(ASGIHandler):
     """Django's handler, but for event streams: they begin when the request has finished."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # A storm of reconnects waits here: in Django each would hold a thread, and then a connection.
+        self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""
         connection = Connection(scope, receive, send)
-        await super().__call__(scope, connection.receive, connection)
+        async with self._opening if OPENING.match(scope["path"]) else contextlib.nullcontext():
+            await super().__call__(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
 

@@ -6,6 +6,7 @@ a field or an event. An `id:` is a cursor: everything at or below it was written
 
 import json
 import random
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from events.cursor import Cursor
 from events.log import Entry
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 KEEPALIVE = b":\n\n"  # says "still here" without moving the cursor
 
 
@@ -21,11 +23,23 @@ def event(entry: Entry, epoch: str) -> bytes:
     return f"id: {epoch}-{entry.position}\nevent: {entry.type}\ndata: {entry.data}\n\n".encode()
 
 
+def transient(name: str, data: str) -> bytes:
+    """Return the frame of what is not in the log: without an id, so that no cursor moves."""
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
 def control(name: str, payload: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:
     """Return the frame of something the stream says about itself: `stream.<name>`."""
     data = json.dumps(payload, separators=(",", ":"))
     where = f"id: {cursor}\n" if cursor else ""
     return f"{where}event: stream.{name}\ndata: {data}\n\n".encode()
+
+
+def check_name(event: str) -> str:
+    """Return an event's name; raise ValueError for one that could not be told from a field or from ours."""
+    if not _NAME.fullmatch(event) or event.startswith("stream."):
+        raise ValueError("an event's name has 1 to 64 letters, digits, _ . - and does not begin with stream.")
+    return event
 
 
 def heartbeat(cursor: Cursor) -> bytes:
@@ -52,10 +66,9 @@ def jittered(seconds: float) -> int:
     return int(seconds * 1000 * random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
 
 
-def data_of(frame: bytes) -> dict[str, Any]:
-    """Return an event frame's payload."""
-    payload: dict[str, Any] = json.loads(frame.partition(b"\ndata: ")[2])
-    return payload
+def data_of(frame: bytes) -> bytes:
+    """Return the JSON of an event frame's payload."""
+    return frame.partition(b"\ndata: ")[2]
 
 
 def join(frames: Iterable[bytes]) -> bytes:

@@ -16,16 +16,18 @@ import psycopg
 import psycopg_pool
 from django.conf import settings
 
-from events import log
 from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
+from streams.batch import Transient
 
 if TYPE_CHECKING:
     from streams.hub import Hub
+    from streams.replay import Stretch
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
+PIECE_BYTES = 32 * 1024  # of one chunk, all that a connection holds of a replay; an event may exceed it
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
 EARLIEST = "earliest"
@@ -51,9 +53,13 @@ class Subscriber:
         "_ended",
         "_hub",
         "_limit",
+        "_moved",
         "_replaying",
         "_reset",
+        "_told",
+        "_untold",
         "_waiter",
+        "address",
         "channels",
         "live",
         "on_end",
@@ -62,9 +68,12 @@ class Subscriber:
         "since",
     )
 
-    def __init__(self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor) -> None:
+    def __init__(
+        self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor, address: str = ""
+    ) -> None:
         self.channels = channels
         self.reader = reader
+        self.address = address  # the client's: for counting only
         self.position = 0
         # Where the hub stood before the permission was checked: what changed access up to here, the
         # check has seen.
@@ -78,6 +87,9 @@ class Subscriber:
         self._ended: tuple[str, float] | None = None
         self._reset: str | None = None
         self._replaying = False  # what was missed at the opening: `stream.live` follows it
+        self._told: dict[tuple[str, str], bytes] = {}  # transient frames, the latest by channel and key
+        self._untold = False  # went live, and what is told first was not told yet
+        self._moved = time.monotonic()  # when the client's cursor did
         self._waiter: asyncio.Future[None] | None = None
         age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
         self._deadline = time.monotonic() + age
@@ -97,6 +109,15 @@ class Subscriber:
         self._buffer.append(frame)
         self._buffered += len(frame)
         self._wake()
+
+    def tell(self, said: Transient) -> None:
+        """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
+        if not self.live:
+            return
+        self._told.pop((said.channel, said.key), None)
+        if self._buffered + sum(map(len, self._told.values())) + len(said.frame) <= self._limit:
+            self._told[said.channel, said.key] = said.frame
+            self._wake()
 
     def fall_back(self, proven: int) -> None:
         """Stop taking live events; go on by replay above `proven`, up to which all were pushed."""
@@ -133,6 +154,7 @@ class Subscriber:
             self.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
 
     def _drop(self) -> None:
+        self._told.clear()
         self._buffer.clear()
         self._buffered = 0
 
@@ -145,7 +167,7 @@ class Subscriber:
     async def chunks(self, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """Join the hub and yield what to write, from the opening frame to the ending one; then leave.
 
-        A chunk is a page or less, or one event. Ask for the next one when the last is written.
+        A chunk is small, or one event. Ask for the next one when the last is written.
         """
         self._hub.join(self)
         try:
@@ -167,10 +189,10 @@ class Subscriber:
         if self._ended is None and time.monotonic() >= self._deadline:
             self.end("revoked" if self._expired() else "max_age")
             return b""
+        if self._untold and self.live:
+            return await self._tell_first()
         if self._buffer:
-            chunk = sse.join(self._buffer)
-            self._drop()
-            return chunk
+            return self._take()
         if self._reset is not None:
             return self._restart()
         if not self.live:
@@ -178,11 +200,41 @@ class Subscriber:
             if self._replaying and self.live:
                 self._replaying = False
                 chunk += sse.control("live", {}, self._cursor())
+            self._untold = self.live
             return chunk
-        pushed = await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
+        if self._told and time.monotonic() - self._moved < settings.STREAMS_HEARTBEAT_SECONDS:
+            return self._take()
+        pushed = not self._told and await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
-        quiet = not pushed and self.live and not self._buffer
-        return sse.heartbeat(self._cursor()) if quiet else b""
+        if pushed or not self.live or self._buffer:
+            return b""
+        self._moved = time.monotonic()
+        return sse.heartbeat(self._cursor())
+
+    def _take(self) -> bytes:
+        """Return the next piece of what was handed over; the transient first: it is the older."""
+        if self._buffer:
+            self._moved = time.monotonic()
+        told = sse.join(self._told.values())
+        self._told.clear()
+        count, size = 0, 0
+        for frame in self._buffer:
+            if count and size + len(frame) > PIECE_BYTES:
+                break
+            count += 1
+            size += len(frame)
+        pushed = sse.join(self._buffer[:count])
+        del self._buffer[:count]
+        self._buffered -= size
+        return told + pushed
+
+    async def _tell_first(self) -> bytes:
+        """Return what is transient as it stands: what was told while this was not live nobody replays."""
+        self._untold = False
+        try:
+            return sse.join(await self._hub.latest(self.channels))
+        except DATABASE_AWAY:
+            return b""  # it may be out of date until the next one comes
 
     async def _open(self, last_event_id: str | None) -> bytes:
         """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""
@@ -191,7 +243,7 @@ class Subscriber:
         if not last_event_id:
             mode = "live"
             self.position = hub.position
-            self.live = True
+            self.live = self._untold = True
             missed = 0
         else:
             reason = await self._place_at(last_event_id)
@@ -239,12 +291,12 @@ class Subscriber:
         after = self.since.position
         try:
             while after < position and self._ended is None:
-                page = await self._hub.read([ACCESS], after)
-                for entry in page.entries:
-                    self.heed(read_change(entry.data))
-                if page.covered_to <= after:
+                stretch = await self._hub.read(frozenset([ACCESS]), after)
+                for event in stretch.above(after):
+                    self.heed(read_change(event.data))
+                if stretch.covered_to <= after:
                     return
-                after = page.covered_to
+                after = stretch.covered_to
         except DATABASE_AWAY:
             self.end("database")
 
@@ -255,7 +307,7 @@ class Subscriber:
         self._reset = None
         self._replaying = False
         self.position = hub.position
-        self.live = self._ended is None  # it may have been ended while the log was asked
+        self.live = self._untold = self._ended is None  # it may have been ended while the log was asked
         cursor = Cursor(hub.epoch, self.position)
         oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
         frame = sse.control("reset", {"reason": reason, "oldest": oldest}, cursor)
@@ -268,32 +320,30 @@ class Subscriber:
         hub = self._hub
         if self.position >= hub.ring.start:
             # From here to `live` there is no await: no event can slip in between.
-            frames, covered_to = hub.ring.page(
-                self.channels, self.position, max_bytes=settings.STREAMS_PAGE_BYTES
-            )
+            frames, covered_to = hub.ring.page(self.channels, self.position, max_bytes=PIECE_BYTES)
             self.position = covered_to
             self.live = covered_to >= hub.position
             return sse.join(frames)
         epoch = hub.epoch
         try:
-            page = await hub.read([*self.channels, ACCESS], self.position)
+            stretch = await hub.read(self.channels | {ACCESS}, self.position)
         except DATABASE_AWAY:
             await self._pushed(REREAD_SECONDS)
             return b"" if self._ended else sse.KEEPALIVE
-        if page.epoch != epoch and self._reset is None:
+        if stretch.epoch != epoch and self._reset is None:
             self.reset("epoch")
             await self._look()
         if self._ended is not None or self._reset is not None:
             return b""
-        if page.oldest > self.position + 1:
+        if stretch.oldest > self.position + 1:
             self.reset("pruned")
-            hub.recheck()  # a change of access may have been pruned unheard
+            hub.audience.recheck()  # a change of access may have been pruned unheard
             return b""
-        if page.covered_to == self.position:
+        if stretch.covered_to == self.position:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(page))
+        return sse.join(self._permitted(stretch))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
@@ -302,18 +352,22 @@ class Subscriber:
         except DATABASE_AWAY:
             self.end("database")
 
-    def _permitted(self, page: log.Page) -> Iterator[bytes]:
-        """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
-        for entry in page.entries:
-            unseen = page.epoch != self.since.epoch or entry.position > self.since.position
-            if unseen and ACCESS in entry.channels:
-                self.heed(read_change(entry.data))
+    def _permitted(self, stretch: "Stretch") -> Iterator[bytes]:
+        """Yield a piece of a stretch, up to where access changed: the log may be ahead of the hub."""
+        size = 0
+        for event in stretch.above(self.position):
+            unseen = stretch.epoch != self.since.epoch or event.position > self.since.position
+            if unseen and ACCESS in event.channels:
+                self.heed(read_change(event.data))
                 if self._ended is not None:
                     return
-            if not self.channels.isdisjoint(entry.channels):
-                yield sse.event(entry, page.epoch)
-            self.position = entry.position
-        self.position = page.covered_to
+            if not self.channels.isdisjoint(event.channels):
+                size += len(event.frame)
+                if size > PIECE_BYTES and size > len(event.frame):
+                    return  # the rest is asked for when this is written
+                yield event.frame
+            self.position = event.position
+        self.position = stretch.covered_to
 
     def _cursor(self) -> Cursor:
         """Return how far the reader provably is: live with nothing buffered, as far as the hub."""

@@ -7,6 +7,7 @@ ends at once: EventSource comes back from that, and from no other status than 20
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
+from events.peer import address
 from events.transactions import PRESSURE_SQL
 from streams import metrics, switchboard
 from streams.hub import Hub
@@ -77,14 +79,11 @@ async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
 
 async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     hub = await switchboard.hub()
-    if not await _running(hub):
+    if not await _running(hub) or not hub.database_up:
         return EventStream.ended("database")
     try:
-        async with hub.admitting:
-            if not hub.database_up:
-                return EventStream.ended("database")
-            since = hub.cursor  # before the check: what changes access after it ends the stream
-            reader, chosen = await sync_to_async(admit)(request, choose)
+        since = hub.cursor  # before the check: what changes access after it ends the stream
+        reader, chosen = await sync_to_async(admit)(request, choose)
     except TickertapeError as error:
         return problem(error)
     except (OperationalError, InterfaceError) as error:
@@ -92,9 +91,7 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
         return EventStream.ended("database")
     if hub.draining:
         return EventStream.ended("drain")
-    if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
-        return EventStream.ended("capacity")
-    subscriber = Subscriber(hub, chosen, reader, since=since)
+    subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
     return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
 
 
@@ -106,7 +103,8 @@ def _last_event_id(request: HttpRequest) -> str | None:
 
 async def _running(hub: Hub) -> bool:
     try:
-        async with asyncio.timeout(START_SECONDS):
+        # From its start on, not from now: who waits keeps others from being asked in.
+        async with asyncio.timeout(max(0.0, hub.started_at + START_SECONDS - time.monotonic())):
             await hub.running.wait()
     except TimeoutError:
         return False

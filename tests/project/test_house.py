@@ -1,5 +1,6 @@
 """The house's rules, held by looking at the files themselves."""
 
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ PARTS = {
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
     "docs", "bench", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
+PACKAGES = "tests/chaos/clients/package-lock.json"
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 
@@ -122,8 +124,22 @@ def test_the_tool_that_holds_the_imports_sees_one_that_points_up(tmp_path, line)
     assert "0 kept, 1 broken" in linted.stdout
 
 
-def test_there_is_one_lock():
-    assert [name for name in committed() if re.search(LOCKS, name)] == ["requirements.lock"]
+def test_there_is_one_lock_for_each_language():
+    assert [name for name in committed() if re.search(LOCKS, name)] == [PACKAGES, "requirements.lock"]
+
+
+def test_the_packages_of_node_are_locked_by_what_they_are_and_not_by_where_they_lie():
+    text = (ROOT / PACKAGES).read_text()
+    asked, *locked = json.loads(text)["packages"].values()
+
+    assert (
+        asked["dependencies"]
+        == json.loads((ROOT / PACKAGES).with_name("package.json").read_text())["dependencies"]
+    )
+    assert len(locked) >= len(asked["dependencies"])
+    for package in locked:
+        assert package["integrity"].startswith("sha512-")
+    assert "://" not in text
 
 
 def test_every_locked_package_has_hashes_for_more_than_this_platform():

@@ -9,6 +9,7 @@ from django.db import OperationalError
 from events import log
 from events.channels import ACCESS, LOG
 from streams.batch import Batch, Published
+from tests.events.support import undo
 from tests.streams.conftest import ITEM
 
 quiet = pytest.mark.usefixtures("quiet")
@@ -281,7 +282,7 @@ async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, sett
         return await fetch(sql, parameters)
 
     monkeypatch.setattr(hub, "_fetch", slow)
-    replays = [asyncio.create_task(hub.read([ITEM], 0)) for _ in range(50)]
+    replays = [asyncio.create_task(hub.read(frozenset([f"item:{n}"]), 0)) for n in range(50)]
     await until(lambda: len(running) == settings.STREAMS_POOL_SIZE - 1)
     async with asyncio.timeout(settings.DATABASE_CONNECT_SECONDS):
         await hub.look()
@@ -340,11 +341,11 @@ async def test_a_rule_that_fails_ends_the_stream_it_cannot_vouch_for_and_no_othe
             raise ValueError("a bug")
         return reader.user_id != "2"
 
-    monkeypatch.setattr(hub, "_permitted", rule)
+    monkeypatch.setattr(hub.audience, "_permitted", rule)
     async with subscribe(user_id="1") as bug, subscribe(user_id="2") as gone, subscribe(user_id="3") as fine:
         for stream in (bug, gone, fine):
             await stream.frame()
-        hub._recheck_now.set()
+        hub.audience.recheck()
         assert (await bug.control()).data == {"reason": "revoked"}
         assert (await gone.control()).data == {"reason": "revoked"}
         await until(lambda: len(asked) == 3)
@@ -358,10 +359,10 @@ async def test_a_recheck_without_a_database_ends_nothing(hub, subscribe, monkeyp
         asked.set()
         raise OperationalError("away")
 
-    monkeypatch.setattr(hub, "_permitted", rule)
+    monkeypatch.setattr(hub.audience, "_permitted", rule)
     async with subscribe() as stream:
         await stream.frame()
-        hub._recheck_now.set()
+        hub.audience.recheck()
         async with asyncio.timeout(5):
             await asked.wait()
         assert stream.subscriber.live
@@ -408,6 +409,26 @@ async def test_a_target_of_an_epoch_that_ended_is_given_up(hub, world):
     async with asyncio.timeout(5):
         await advancing
     assert hub.cursor == await world.head()
+
+
+@quiet
+async def test_an_older_log_that_grew_past_the_hub_again_is_another_history(hub, world, subscribe):
+    begin = hub.position
+    await world.append(1, 2)
+    await hub.look()
+    await hub._advance(hub.head)
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(undo, begin)
+        await world.append(*range(10, 20))
+        await hub.look()
+        told = await stream.control()
+        assert (told.event, told.data["reason"]) == ("stream.reset", "epoch")
+        assert hub.cursor == await world.head()
+        assert len(hub.ring) == 0
+        await world.append(20)
+        assert hub.apply(await world.batch(hub.position))
+        assert await stream.take(1) == [20]
 
 
 @quiet

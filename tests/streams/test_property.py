@@ -153,7 +153,7 @@ class Client:
             await asyncio.gather(self.asking, return_exceptions=True)
         if self.chunks is not None:
             await self.chunks.aclose()
-            assert self.subscriber not in self.hub._subscribers
+            assert self.subscriber not in set(self.hub.audience)
         self.hub = self.subscriber = self.witness = self.chunks = self.asking = None
 
 

@@ -435,7 +435,7 @@ async def test_a_permission_that_went_past_the_verbs_is_found_by_the_recheck(hub
     async with subscribe() as stream:
         await stream.frame()
         permitted["answer"] = False
-        hub._recheck_now.set()
+        hub.audience.recheck()
         assert (await stream.control()).data == {"reason": "revoked"}
 
 
@@ -464,7 +464,7 @@ async def test_leaving_leaves_nothing_behind(hub, subscribe):
         await stream.frame()
         assert hub.connections == 1
     assert hub.connections == 0
-    assert hub._by_channel == {}
+    assert hub.audience._by == {}
 
 
 async def test_an_opening_that_only_the_log_could_decide_says_that_it_is_away(hub, subscribe, monkeypatch):

@@ -1,16 +1,10 @@
-"""The tables: the log, what it is about, and what is folded from it.
-
-Rows of `Event` are written by `log.append` and placed by the database alone; every other
-table has one module that changes it.
-"""
+"""The log's tables: written by `events.log` and placed by the database alone."""
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
-from django.utils import timezone
 
 
 class Event(models.Model):
@@ -66,8 +60,11 @@ class LogState(models.Model):
     oldest = models.BigIntegerField(default=1)  # the first position still kept
     epoch = models.TextField()
     began = models.BigIntegerField(default=0)  # the head when the epoch began
+    began_at = models.DateTimeField(db_default=Now())
+    # Where the row lived then: an epoch ends with the cluster, the timeline or the table that it began in.
     system_identifier = models.BigIntegerField()
     timeline = models.TextField()
+    home = models.TextField(default="")
     ticked_at = models.DateTimeField(null=True)  # when a worker's clock last placed
     settled_to = models.BigIntegerField(db_default=0)  # ids up to here are placed, or never will be
     taken_to = models.BigIntegerField(db_default=0)  # ids up to here had been taken …
@@ -84,82 +81,3 @@ class LogState(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: the row belongs to the database's functions."""
         raise TypeError("the log's row is changed by the functions in events/migrations only")
-
-
-class Item(models.Model):
-    """What people look at and comment on. Changed by the verbs in `events.items` only."""
-
-    class Visibility(models.TextChoices):
-        """Who may read an item besides its owner and staff."""
-
-        PUBLIC = "public"
-        MEMBERS = "members"
-
-    id = models.BigAutoField(primary_key=True)
-    title = models.CharField(max_length=200)
-    # Protected: an item that went with its owner would go without an event.
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
-    visibility = models.CharField(max_length=7, choices=Visibility.choices, default=Visibility.PUBLIC)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        """What the database holds whatever the code does."""
-
-        constraints = [
-            models.CheckConstraint(
-                name="events_item_visibility", condition=models.Q(visibility__in=["public", "members"])
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.title
-
-
-class ItemMember(models.Model):
-    """Someone who may read an item that is for members."""
-
-    pk = models.CompositePrimaryKey("item_id", "user_id")
-    item = models.ForeignKey(Item, models.CASCADE)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-
-    def __str__(self) -> str:
-        return f"{self.user_id} of {self.item_id}"
-
-
-class Comment(models.Model):
-    """Read model: the comments there are, folded from the log by `events.comments`.
-
-    The author is as the event has it, without a foreign key: the log outlives its users.
-    """
-
-    id = models.UUIDField(primary_key=True)
-    event_id = models.BigIntegerField(unique=True)  # of its CommentAdded: the order of an item's comments
-    item = models.ForeignKey(Item, models.CASCADE, db_index=False)
-    author_id = models.BigIntegerField()
-    author_name = models.TextField()
-    text = models.TextField()
-    created_at = models.DateTimeField()
-    edited_at = models.DateTimeField(null=True)
-
-    class Meta:
-        """The index that a page of an item's comments is read by."""
-
-        indexes = [models.Index(fields=["item", "event_id"], name="events_comment_page")]
-
-    def __str__(self) -> str:
-        return f"{self.author_name} on {self.item_id}"
-
-
-class IdempotencyKey(models.Model):
-    """The answer that was given to a POST with an `Idempotency-Key`, for who asks again."""
-
-    pk = models.CompositePrimaryKey("user_id", "key")
-    user_id = models.BigIntegerField()
-    key = models.TextField()
-    digest = models.BinaryField()  # of method, path and body: the same key for another request is refused
-    status = models.SmallIntegerField(null=True)  # NULL inside the transaction that makes the effect
-    body = models.JSONField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    def __str__(self) -> str:
-        return f"{self.user_id} {self.created_at:%F %T}"

@@ -1,0 +1,139 @@
+"""Who is listening: the open streams' subscribers, found by what they read and by who they are.
+
+What concerns one channel, user or session costs its own readers, whoever else is here. All of
+it is synchronous but the recheck, so nobody comes or goes while something is handed out.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from events.access import AccessChanged
+from events.channels import SYSTEM, Channel
+from streams.subscriber import Reader, Subscriber
+
+logger = logging.getLogger(__name__)
+
+Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
+Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
+_EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
+
+
+class Audience:
+    """The subscribers of one hub."""
+
+    def __init__(self, *, permitted: Permitted) -> None:
+        self._all: set[Subscriber] = set()
+        self._by: dict[Key, set[Subscriber]] = {}
+        self._permitted = permitted
+        self._recheck_now = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(self._all)
+
+    def add(self, subscriber: Subscriber) -> bool:
+        """Count a subscriber in, if there is room; return whether there was."""
+        if self._full(subscriber):
+            return False
+        self._all.add(subscriber)
+        for key in _keys(subscriber):
+            self._by.setdefault(key, set()).add(subscriber)
+
+        return True
+
+    def _full(self, subscriber: Subscriber) -> bool:
+        """Tell whether all the streams are open that there may be, in all or like this one."""
+        most = {
+            "user_id": settings.STREAMS_MAX_PER_USER,
+            "address": settings.STREAMS_MAX_PER_ADDRESS,
+            "channel": settings.STREAMS_MAX_PER_CHANNEL,
+        }
+        return len(self._all) >= settings.STREAMS_MAX_CONNECTIONS or any(
+            len(self._by.get(key, ())) >= most[key[0]]
+            for key in _keys(subscriber)
+            if most.get(key[0]) and key != _EVERYONES
+        )
+
+    def discard(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber; twice is once."""
+        self._all.discard(subscriber)
+        for key in _keys(subscriber):
+            there = self._by.get(key)
+            if there is not None:
+                there.discard(subscriber)
+                if not there:
+                    del self._by[key]
+
+    def of(self, channel: str) -> Collection[Subscriber]:
+        """Return who reads a channel."""
+        return self._by.get(("channel", channel), ())
+
+    def heed(self, changed: AccessChanged) -> None:
+        """End the streams whose permission a change of access may concern; they may try again."""
+        named = [("user_id", changed.user_id), ("channel", changed.channel), ("session", changed.session)]
+        # Each field narrows it, so those whom the rarest one names are all that there can be.
+        crowds = [self._by.get((field, value), ()) for field, value in named if value is not None]
+        for subscriber in list(min(crowds, key=len, default=self._all)):
+            subscriber.heed(changed)
+
+    async def drain(self, seconds: float) -> None:
+        """End every stream, spread over a time, each told when to come back."""
+        leaving = list(self._all)
+        random.shuffle(leaving)
+        began = time.monotonic()
+        for number, subscriber in enumerate(leaving, start=1):
+            subscriber.end("drain", retry_seconds=max(settings.STREAMS_RETRY_SECONDS, seconds))
+            ahead = seconds * number / len(leaving) - (time.monotonic() - began)
+            if ahead > 0.01:
+                await asyncio.sleep(ahead)
+
+    def recheck(self) -> None:
+        """Have every open stream's permission checked now: a change of it may have gone unheard."""
+        self._recheck_now.set()
+
+    async def keep_permitted(self) -> None:
+        """Ask for ever whether each open stream is still permitted: not every change is a verb's."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.STREAMS_RECHECK_SECONDS):
+                    await self._recheck_now.wait()
+            self._recheck_now.clear()
+            for (reader, channels), subscribers in self._readers().items():
+                try:
+                    permitted = await self._permitted(reader, channels)
+                except (OperationalError, InterfaceError) as error:
+                    logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
+                    break  # nothing can be placed either, and the next one is soon
+                except Exception:
+                    logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
+                    permitted = False
+                if not permitted:
+                    for subscriber in subscribers:
+                        subscriber.end("revoked")
+
+    def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
+        """Return the open streams by who reads what."""
+        found: dict[tuple[Reader, frozenset[Channel]], list[Subscriber]] = {}
+        for subscriber in self._all:
+            found.setdefault((subscriber.reader, subscriber.channels), []).append(subscriber)
+        return found
+
+
+def _keys(subscriber: Subscriber) -> Iterator[Key]:
+    """Yield all that a subscriber is found and counted by."""
+    yield "user_id", subscriber.reader.user_id
+    if subscriber.address:
+        yield "address", subscriber.address
+    if subscriber.reader.session is not None:
+        yield "session", subscriber.reader.session
+    for channel in subscriber.channels:
+        yield "channel", channel
