@@ -202,6 +202,7 @@ CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
 CELERY_BEAT_SCHEDULE = {
     # Often and briefly, so that no run is long; one that waited for a worker is not worth another.
     "keep": {"task": "workers.keep", "schedule": 600.0, "options": {"expires": 300}},
+    "digest": {"task": "workers.digest", "schedule": 300.0, "options": {"expires": 300}},
 }
 
 # --- Events: the log ------------------------------------------------------------------------
@@ -225,6 +226,7 @@ STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all 
 STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
 STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_WRITE_BYTES = number("STREAMS_WRITE_BYTES", 32 * 1024)  # held while one is slow, or one event
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
@@ -250,10 +252,46 @@ WORKERS_JOB_CANCEL_SECONDS = number("WORKERS_JOB_CANCEL_SECONDS", 5.0)  # to sto
 WORKERS_JOB_PROGRESS_SECONDS = number("WORKERS_JOB_PROGRESS_SECONDS", 0.25)  # between two of a job
 WORKERS_JOB_FILE_BYTES = number("WORKERS_JOB_FILE_BYTES", 20 * 1024 * 1024)  # of what a job attaches
 
+WORKERS_DIGEST_HOURS = number("WORKERS_DIGEST_HOURS", 24.0)  # longest that what is for a digest waits
+
+# --- Mail ------------------------------------------------------------------------------------
+
+EMAIL_URL = text("EMAIL_URL")  # without a server nothing is mailed, and nothing claims to have been
+EMAIL_TIMEOUT = number("EMAIL_TIMEOUT", 10.0)  # a mail server that hangs must not hold a worker
+DEFAULT_FROM_EMAIL = text("DEFAULT_FROM_EMAIL", "tickertape@localhost")
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def mail_server(url: str) -> tuple[str, int, str, str, bool, bool]:
+    """Return host, port, user, password, whether to use STARTTLS and whether TLS, of a URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text would quote the password
+        raise ImproperlyConfigured(
+            "EMAIL_URL cannot be read: write / # ? @ : in a user name or password as %2F %23 %3F %40 %3A."
+        ) from None
+    scheme = parts.scheme
+    if scheme not in MAIL_PORTS or not parts.hostname:
+        raise ImproperlyConfigured("EMAIL_URL must start with smtp://, smtp+tls:// or smtps:// and a host.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    port = port or MAIL_PORTS[scheme]
+    return parts.hostname, port, user, password, scheme == "smtp+tls", scheme == "smtps"
+
+
+if EMAIL_URL:
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = mail_server(
+        EMAIL_URL
+    )
+
 # --- Serving ------------------------------------------------------------------------------------
 
 HOST = text("HOST", "127.0.0.1")
 PORT = number("PORT", 8000)
+# What links in mails begin with.
+PUBLIC_URL = text(
+    "PUBLIC_URL", f"https://{ALLOWED_HOSTS[0].lstrip('.')}" if PRODUCTION else f"http://{HOST}:{PORT}"
+).rstrip("/")
 WEB_SERVER = text("WEB_SERVER", "daphne")
 if WEB_SERVER not in {"daphne", "uvicorn"}:
     raise ImproperlyConfigured(f"WEB_SERVER is {WEB_SERVER!r}: use daphne or uvicorn.")

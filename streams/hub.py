@@ -28,7 +28,7 @@ from events.patience import PatientAsyncConnection
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
-from streams.batch import TRANSIENT, Batch, Published, Transient
+from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
 from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
@@ -169,12 +169,8 @@ class Hub:
         if batch.prev > self.position:
             return False
         events = [event for event in batch.events if event.position > self.position]
-        for event in events:
-            for channel in event.channels:
-                if channel == names.ACCESS:
-                    self.audience.heed(read_change(event.data))
-                for subscriber in self.audience.of(channel):
-                    subscriber.push(event.position, event.frame)
+        for run in runs(events, max_bytes=settings.STREAMS_WRITE_BYTES):
+            self._hand_out(run)
         self.ring.extend(events, batch.last)
         for event in events:
             if names.LOG in event.channels:
@@ -182,6 +178,14 @@ class Hub:
         self.position = batch.last
         self.head = max(self.head, batch.last)
         return True
+
+    def _hand_out(self, run: Run) -> None:
+        if names.ACCESS in run.channels:
+            for event in run.events:
+                self.audience.heed(read_change(event.data))
+        for channel in run.channels:
+            for subscriber in self.audience.of(channel):
+                subscriber.push(run)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -24,7 +25,7 @@ from events.errors import BadRequest, FieldError, TickertapeError, TooManyChanne
 from events.http import problem
 from events.peer import address
 from events.transactions import PRESSURE_SQL
-from streams import metrics, switchboard
+from streams import jobs, metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -38,6 +39,8 @@ class NotReady(Unavailable):
 
     code = "not_ready"
 
+
+Serve = Callable[[Hub, Subscriber, str | None], Awaitable[HttpResponseBase]]
 
 START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 READY_SECONDS = 2.0  # longest a health check waits for the log
@@ -73,11 +76,19 @@ async def item(request: HttpRequest, item_id: str) -> HttpResponseBase:
 
 @require_GET
 async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
-    """Stream a job's events."""
-    return await _stream(request, lambda user: [parse(f"job:{job_id}")])
+    """Stream a job's events, where it stands first; the stream ends with the job."""
+
+    async def serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+        return await jobs.serve(hub, subscriber, UUID(job_id), last_event_id)
+
+    return await _stream(request, lambda user: [parse(f"job:{job_id}")], serve)
 
 
-async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
+async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+    return EventStream(subscriber.chunks(last_event_id), subscriber=subscriber)
+
+
+async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     hub = await switchboard.hub()
     if not await _running(hub) or not hub.database_up:
         return EventStream.ended("database")
@@ -92,7 +103,10 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     if hub.draining:
         return EventStream.ended("drain")
     subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
-    return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
+    try:
+        return await serve(hub, subscriber, _last_event_id(request))
+    except (*DATABASE_AWAY, OperationalError, InterfaceError):
+        return EventStream.ended("database")
 
 
 def _last_event_id(request: HttpRequest) -> str | None:
