@@ -21,7 +21,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import BooleanField, CharField, TextField
 
-from events import log, readmodels, registry
+from events import log, registry
 from events.channels import TRACE
 from events.models import IdempotencyKey
 from events.registry import EventType
@@ -97,10 +97,8 @@ def erase_user(
 
 def vacuum() -> None:
     """Have PostgreSQL overwrite the rows' old versions, which it keeps until then."""
-    folded = [model.table._meta.db_table for model in readmodels.registered().values()]
-    tables = ["events_event", "events_item", get_user_model()._meta.db_table, *folded]
     with connection.cursor() as cursor:
-        for table in tables:
+        for table in connection.introspection.django_table_names(only_existing=True, include_views=False):
             cursor.execute(f"VACUUM {connection.ops.quote_name(table)}")
 
 

@@ -131,6 +131,7 @@ DATABASE_URL = text("DATABASE_URL") or (
 )
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)  # per web process, for requests
 DATABASE_CONNECT_SECONDS = number("DATABASE_CONNECT_SECONDS", 3)  # then 503, not a hang
+DATABASE_ANSWER_SECONDS = number("DATABASE_ANSWER_SECONDS", 5.0)  # of one statement of a request: likewise
 
 
 # A server that vanished without a word is given up after some seconds, not a quarter of an hour.
@@ -225,6 +226,7 @@ STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all 
 STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
 STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_WRITE_BYTES = number("STREAMS_WRITE_BYTES", 32 * 1024)  # held while one is slow, or one event
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
@@ -242,6 +244,7 @@ WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one plac
 WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
 WORKERS_WAKE_SECONDS = number("WORKERS_WAKE_SECONDS", 0.1)  # longest a request waits for Redis
+WORKERS_LONG_TRANSACTION_SECONDS = number("WORKERS_LONG_TRANSACTION_SECONDS", 60.0)  # then a warning
 WORKERS_REACTION_TRIES = number("WORKERS_REACTION_TRIES", 8)  # then parked
 WORKERS_JOB_LEASE_SECONDS = number("WORKERS_JOB_LEASE_SECONDS", 10.0)  # unrenewed for so long: it died
 WORKERS_JOB_RESEND_SECONDS = number("WORKERS_JOB_RESEND_SECONDS", 15.0)  # queued so long: message lost?

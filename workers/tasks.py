@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from events import retention
-from workers import digest, reactions, sequencer, wake
+from workers import digest, jobs, reactions, sequencer, wake
 
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
 DIGEST_SECONDS = 60.0  # of each run, as above
@@ -27,6 +27,13 @@ def react() -> None:
     """React to what was placed, and again to what failed and is due."""
     wake.waker().clear(wake.REACT)
     _work(reactions.run)
+
+
+@shared_task(name=wake.JOBS)  # type: ignore[untyped-decorator]
+def look() -> None:
+    """Send the jobs that are due to whoever runs them."""
+    wake.waker().clear(wake.JOBS)
+    _work(jobs.look)
 
 
 @shared_task(name="workers.keep")  # type: ignore[untyped-decorator]

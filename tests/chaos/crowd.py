@@ -18,7 +18,7 @@ END_SECONDS = 10
 # Of those that lean clients carry; what others wrote is steady.
 HABITS = {"steady": 0.45, "flaky": 0.24, "slow": 0.1, "never": 0.08, "vanishing": 0.13}
 ONE_CHANNEL = 0.5  # of the subscribers watch one item only, the others up to all of them
-WATCHDOG_SECONDS = 10.0  # of silence, heartbeats included, until a lean client comes back
+WATCHDOG_SECONDS = 20.0  # of silence, heartbeats included, until a lean client comes back
 MOST_ITEMS = 12  # of one that watches many
 
 

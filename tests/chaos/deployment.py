@@ -23,7 +23,8 @@ ENGINES = ("postgres", "valkey")
 END_SECONDS = 8  # for an orderly end of them all
 
 # What production waits long for is short, and what it keeps is little: so that a run of minutes
-# meets the ends of streams, falls out of the ring, and needs several pages and messages.
+# meets the ends of streams, falls out of the ring, and needs several pages and messages. Nobody
+# is refused for publishing much.
 HASTY = {
     "STREAMS_HEARTBEAT_SECONDS": "3",
     "STREAMS_RETRY_SECONDS": "0.5",
@@ -33,6 +34,7 @@ HASTY = {
     "STREAMS_RECHECK_SECONDS": "10",
     "STREAMS_RING_EVENTS": "1000",
     "STREAMS_PAGE_EVENTS": "100",
+    "EVENTS_POSTS_PER_MINUTE": "0",
     "SERVE_USER_TIMEOUT_SECONDS": "8",
     "WORKERS_PLACE_BATCH": "50",
     "WORKERS_PUBLISH_BATCH": "20",
@@ -53,6 +55,7 @@ class Deployment(Stack):
         self._seed = seed
         self._users = users
         self._plant = plant
+        self._down: set[str] = set()  # engines
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,6 +110,7 @@ class Deployment(Stack):
     def kill(self, name: str) -> None:
         """End a process, or a whole engine, without a word."""
         if name in ENGINES:
+            self._down.add(name)
             processes.send(self._family(name), signal.SIGKILL)
             processes.collect(self._engine(name).process, seconds=5)
         elif name in self.processes:
@@ -131,9 +135,10 @@ class Deployment(Stack):
 
     def revive(self, name: str) -> None:
         """Start what was killed, and do not wait for it."""
-        if name in ENGINES:
+        if name in self._down:
+            self._down.discard(name)
             self._engine(name).launch()
-        elif name not in self.processes:
+        elif name not in ENGINES and name not in self.processes:
             self.launch(name)
 
     def fallen(self) -> list[str]:
@@ -141,10 +146,17 @@ class Deployment(Stack):
         fallen = [name for name, process in self.processes.items() if process.poll() is not None]
         for name in fallen:
             super().kill(name)  # what is left of its children
-        return fallen
+        engines = [
+            name
+            for name in ENGINES
+            if name not in self._down and self._engine(name).process.poll() is not None
+        ]
+        self._down.update(engines)
+        return fallen + engines
 
     def end_postgres_at_once(self) -> None:
         """Have PostgreSQL break everything off: it recovers at its next start, as after a crash."""
+        self._down.add("postgres")
         process = self.postgres.process
         process.send_signal(signal.SIGQUIT)  # an "immediate" shutdown
         try:

@@ -173,6 +173,11 @@ class Tape:
     def __iter__(self) -> Iterable[tuple[int, int, int]]:
         return zip(self._kinds, self._positions, self._tokens, strict=True)
 
+    def tail(self, number: int) -> str:
+        """Return the last observations in words."""
+        last = zip(self._kinds[-number:], self._positions[-number:], strict=True)
+        return " ".join(f"{Saw(kind).name.lower()}:{position}" for kind, position in last)
+
     @property
     def opened(self) -> bool:
         """Tell whether it was ever told where its stream begins."""

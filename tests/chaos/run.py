@@ -28,6 +28,7 @@ OPEN_SECONDS = 30  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
+SHOWN_LATE = 20
 REVIVE_SECONDS = 1.0  # of what ended without being told to
 
 
@@ -63,7 +64,14 @@ class Recovery:
             if not probe.waiting and self._probes.pop(token, None):
                 seconds = time.monotonic() - probe.ended
                 self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
-                logger.info("recovered after %.2f s: %s", seconds, probe.kind)
+                logger.info("recovered after %.2f s: %s; last was %s", seconds, probe.kind, client)
+
+    def late(self, seconds: float) -> set[str]:
+        """Return who has waited so long for a probe."""
+        now = time.monotonic()
+        with self._lock:
+            late = [probe.waiting for probe in self._probes.values() if now - probe.ended > seconds]
+        return set().union(*late)
 
     @property
     def open(self) -> int:
@@ -286,6 +294,10 @@ class Run:
             f"{now - self._begun:5.0f} s: {done} faults done, {len(self._record):,} events,"
             f" {self._crowd.deliveries:,} deliveries, {self._recovery.open} probes under way"
         )
+        if late := sorted(self._recovery.late(PROGRESS_SECONDS)):
+            logger.info("%7.2f late: %d, %s", now - self._begun, len(late), ", ".join(late[:SHOWN_LATE]))
+            for name in late[:2]:
+                logger.info("        %s: %s", name, self._crowd.tapes[name].tail(12))
         self._at(now + PROGRESS_SECONDS, self._progress)
 
     # --- the end -------------------------------------------------------------------------------------
@@ -329,7 +341,8 @@ class Run:
     def _read_log(self) -> list[Row]:
         with self._deployment.backend() as connection:
             found = connection.execute(
-                "SELECT position, channels, coalesce(data::json->>'text', data::json->>'token')"
+                "SELECT position, channels, CASE type WHEN 'CommentAdded' THEN data::json->>'text'"
+                " WHEN 'Noted' THEN data::json->>'token' END"
                 " FROM events_event WHERE position IS NOT NULL ORDER BY position"
             )
             return [Row(position, tuple(channels), token_of(text)) for position, channels, text in found]

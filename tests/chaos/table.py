@@ -42,7 +42,8 @@ def blames(result: Result) -> list[str]:
 
 def as_json(result: Result) -> str:
     """Return all of it for a program."""
-    found = dataclasses.asdict(result)
-    found["verdict"] = {what: result.verdict.counts[what] for what in WRONGS}
+    found = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    del found["verdict"]
+    found["wrong"] = {what: result.verdict.counts[what] for what in WRONGS}
     found["blames"] = blames(result)
     return json.dumps(found, indent=2)

@@ -18,6 +18,7 @@ RETRY_SECONDS = 1.0  # until the server has said another
 MOST_SECONDS = 4.0  # between tries, so that a recovery is not the client's own waiting
 SLOW_BYTES = 1000  # a second
 FOR_GOOD = {204, 400, 401, 403, 404}
+OPENING = 3  # times as long as a silence may last, an answer may take
 ABANDONED = 3  # sockets that a vanishing client keeps, as nobody's
 
 
@@ -192,7 +193,9 @@ class Client:
         stream = self.stream
         if stream is None or self.watchdog is None or stream.frozen:
             return
-        if now - stream.heard > self.watchdog:
+        # A server that is slow to open hundreds of streams is not helped by being asked again.
+        patience = self.watchdog if stream.heard_something else OPENING * self.watchdog
+        if now - stream.heard > patience:
             stream.lose("silence")
 
     def close(self) -> None:
