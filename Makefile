@@ -1,16 +1,19 @@
 # Tickertape needs Python 3.11 or newer and make; everything else is installed into .venv.
 
 .SILENT:
-.PHONY: help run test check format lock clean env
+.PHONY: help run test chaos check format lock clean env
 
 PYTHON ?=
 ARGS ?=
+MINUTES ?=
+SEED ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
 help:
 	echo 'make run     start everything at http://127.0.0.1:8000/ (PORT=8123 make run moves it)'
 	echo 'make test    run the tests (ARGS="-k name" chooses; ARGS="-m long" runs the long ones instead)'
+	echo 'make chaos   break everything for MINUTES=13 and show that nobody missed anything (SEED=7 replays a run)'
 	echo 'make check   lint, formatting, types, and which way imports point'
 	echo 'make format  put the code into the one format'
 	echo 'make lock    pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer ones)'
@@ -21,6 +24,9 @@ run: env
 
 test: env
 	TICKERTAPE_MODE=test exec $(BIN)/python -m pytest -m 'not long' $(ARGS)
+
+chaos: env
+	exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: env
 	$(BIN)/ruff check .

@@ -11,7 +11,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from events import ingest
-from events.models import ApiKey, Comment, Event, Item, Job
+from events.logins import LoginForm
+from events.models import ApiKey, Comment, Email, Event, Item, Job
+
+admin.site.login_form = LoginForm
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic at run time
@@ -61,6 +64,16 @@ class CommentAdmin(ReadOnlyAdmin):
     list_display = ("id", "item_id", "author_name", "created_at", "edited_at")
     search_fields = ("=item__id", "author_name")
     ordering = ("-event_id",)
+
+
+@admin.register(Email)
+class EmailAdmin(ReadOnlyAdmin):
+    """Mails that were claimed, the latest first; one that was not sent is not tried again."""
+
+    list_display = ("correlation_id", "email_type", "user_id", "claimed_at", "sent_at", "error")
+    list_filter = ("email_type", ("sent_at", admin.EmptyFieldListFilter))
+    search_fields = ("=user_id", "=correlation_id")
+    ordering = ("-claimed_at",)
 
 
 @admin.register(Job)

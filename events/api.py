@@ -17,9 +17,9 @@ from events.channels import item_channel
 from events.errors import NotLoggedIn
 from events.idempotency import DESCRIBED, once
 from events.models import Comment, Item
-from events.rest import Body, Id, Page, Paging, Problem, Word, next_token, split, user_of
+from events.rest import Body, Id, Page, Paging, Problem, Session, Word, next_token, split, user_of
 
-_ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 429, 503})
 
 router = Router()
 
@@ -73,7 +73,9 @@ def who_am_i(request: HttpRequest) -> SessionOut:
     return _session(request, user_of(request))
 
 
-@router.delete("/session", response={204: None, _ERRORS: Problem}, tags=["session"])
+@router.delete(
+    "/session", auth=Session(counted=False), response={204: None, _ERRORS: Problem}, tags=["session"]
+)
 def log_out(request: HttpRequest) -> Status[None]:
     """Log out; the session's live streams end."""
     with transaction.atomic():
@@ -208,6 +210,15 @@ class CommentIn(Body):
     text: str = Field(description="1 to 20,000 characters, kept exactly as sent")
 
 
+class NewComment(CommentIn):
+    """A comment to make."""
+
+    # Strict, and yet a UUID: JSON has only strings for them.
+    reply_to: UUID | None = Field(
+        None, strict=False, description="The comment on the same item that it answers"
+    )
+
+
 class CommentOut(BaseModel):
     """A comment."""
 
@@ -216,6 +227,7 @@ class CommentOut(BaseModel):
     author_id: str
     author_name: str
     text: str
+    reply_to: str | None
     created_at: datetime
     edited_at: datetime | None
 
@@ -247,12 +259,14 @@ def list_comments(request: HttpRequest, item_id: int, paging: Query[Paging]) -> 
     tags=["comments"],
     openapi_extra=DESCRIBED,
 )
-def add_comment(request: HttpRequest, item_id: int, body: CommentIn) -> Status[CommentOut]:
+def add_comment(request: HttpRequest, item_id: int, body: NewComment) -> Status[CommentOut]:
     """Comment on an item."""
     return once(
         request,
         CommentOut,
-        lambda: _comment(comments.add_comment(user_of(request), item_id, text=body.text)),
+        lambda: _comment(
+            comments.add_comment(user_of(request), item_id, text=body.text, reply_to=body.reply_to)
+        ),
     )
 
 
@@ -276,6 +290,7 @@ def _comment(comment: Comment) -> CommentOut:
         author_id=str(comment.author_id),
         author_name=comment.author_name,
         text=comment.text,
+        reply_to=None if comment.reply_to is None else str(comment.reply_to),
         created_at=comment.created_at,
         edited_at=comment.edited_at,
     )

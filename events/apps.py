@@ -10,6 +10,16 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         """Enter the topics' event types and channel rules, and listen for changes of access."""
-        from events import access, checks, comments, items, jobs  # noqa: F401  (importing them registers)
+        from events import (  # noqa: F401  (importing them registers)
+            access,
+            broadcasts,
+            checks,
+            comments,
+            digests,
+            items,
+            jobs,
+            notifications,
+            watching,
+        )
 
         access.connect()

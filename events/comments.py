@@ -17,7 +17,7 @@ from django.db import transaction
 from events import erasure, readmodels
 from events.channels import item_channel
 from events.erasure import ERASED
-from events.errors import Forbidden, NotFound
+from events.errors import FieldError, Forbidden, Invalid, NotFound
 from events.fields import check_text
 from events.items import ItemDeleted, ItemForbidden, lock, may_read
 from events.log import EventId, append
@@ -41,7 +41,7 @@ class NotTheAuthor(Forbidden):
 
 
 class CommentAdded(EventType):
-    """Someone commented on an item. `timestamp` is in Unix seconds."""
+    """Someone commented on an item, or replied to a comment on it. `timestamp` is in Unix seconds."""
 
     personal: ClassVar = {"author_name": "author_id", "text": "author_id"}
 
@@ -51,6 +51,7 @@ class CommentAdded(EventType):
     author_name: str
     text: str
     timestamp: int
+    reply_to: str | None = None
 
 
 class CommentUpdated(EventType):
@@ -75,12 +76,14 @@ class CommentDeleted(EventType):
 
 
 @transaction.atomic
-def add_comment(user: AbstractBaseUser, item_id: int, *, text: str) -> Comment:
-    """Say something about an item that one may read."""
+def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UUID | None = None) -> Comment:
+    """Say something about an item that one may read; `reply_to` is a comment on the same item."""
     check_text(text, field="text", most=TEXT_MOST)
     item = lock(Item.objects.filter(pk=item_id))
     if not may_read(user, item):
         raise ItemForbidden
+    if reply_to is not None and not Comment.objects.filter(pk=reply_to, item_id=item.pk).exists():
+        raise Invalid(errors=(FieldError("reply_to", "is not a comment on this item"),))
     event = CommentAdded(
         comment_id=str(uuid4()),
         item_id=str(item.pk),
@@ -88,6 +91,7 @@ def add_comment(user: AbstractBaseUser, item_id: int, *, text: str) -> Comment:
         author_name=user.get_username(),
         text=text,
         timestamp=int(time()),
+        reply_to=None if reply_to is None else str(reply_to),
     )
     event_id = append(event, channels=[item_channel(item.pk)], actor_id=user.pk)
     comment = _comment(event, event_id)
@@ -163,6 +167,7 @@ def _comment(event: CommentAdded, event_id: EventId) -> Comment:
         author_id=int(event.author_id),
         author_name=event.author_name,
         text=event.text,
+        reply_to=None if event.reply_to is None else UUID(event.reply_to),
         created_at=_moment(event.timestamp),
     )
 

@@ -1,6 +1,7 @@
 """What can go wrong, as one tree: the docstring is the text, `code` for machines, `status` for HTTP."""
 
 from dataclasses import dataclass
+from math import ceil
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,18 @@ class ChannelUnknown(NotFound):
     """There is no such channel."""
 
     code = "channel_unknown"
+
+
+class RateLimited(TickertapeError):
+    """Too many of these in a minute; try again later."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, *, retry_seconds: float = 1) -> None:
+        self.retry_seconds = max(1, ceil(retry_seconds))
+        unit = "second" if self.retry_seconds == 1 else "seconds"
+        super().__init__(f"Too many of these in a minute; try again in {self.retry_seconds} {unit}.")
 
 
 class Unavailable(TickertapeError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
@@ -25,12 +25,14 @@ from events.errors import (
     NotFound,
     NotLoggedIn,
     PayloadTooLarge,
+    RateLimited,
     TickertapeError,
     Unavailable,
 )
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 2  # after which a passing fault is worth another try
+READ_ONLY = "25006"  # what a standby says to a write until it is promoted
 MOST_DETAIL = 300  # characters of a text that may quote a field's name
 MOST_FAULTS = 20  # fields named in one answer: a body of nonsense must not be echoed whole
 
@@ -44,13 +46,6 @@ class MethodNotAllowed(TickertapeError):
 
     code = "method_not_allowed"
     status = 405
-
-
-class TooManyRequests(TickertapeError):
-    """These were too many requests; try again later."""
-
-    code = "too_many_requests"
-    status = 429
 
 
 class CsrfFailed(Forbidden):
@@ -75,7 +70,7 @@ _BY_STATUS: dict[int, type[TickertapeError]] = {
         NotFound,
         MethodNotAllowed,
         PayloadTooLarge,
-        TooManyRequests,
+        RateLimited,
         ServerFault,
         Unavailable,
     )
@@ -102,6 +97,8 @@ def translate(exception: BaseException | None) -> TickertapeError:
             return BadRequest()
         case OperationalError() | InterfaceError():
             return Unavailable("The database does not answer; try again soon.")
+        case InternalError() if getattr(exception.__cause__, "sqlstate", None) == READ_ONLY:
+            return Unavailable("The database takes no writes just now; try again soon.")
         case _:
             return ServerFault()
 
@@ -183,7 +180,9 @@ def _fill(
     response["Cache-Control"] = "no-store"
     if response.has_header("Content-Length"):
         response["Content-Length"] = str(len(response.content))
-    if isinstance(error, Unavailable | TooManyRequests):
+    if isinstance(error, RateLimited):
+        response["Retry-After"] = str(error.retry_seconds)
+    elif isinstance(error, Unavailable):
         response.setdefault("Retry-After", str(RETRY_SECONDS))
     if isinstance(error, NotLoggedIn):
         response.setdefault("WWW-Authenticate", error.challenge)

@@ -75,6 +75,21 @@ def once(
     return Status(earlier.status or status, kind.model_validate(earlier.body))
 
 
+class _Done(BaseModel):
+    """The answer that says nothing."""
+
+
+def once_done(request: HttpRequest, effect: Callable[[], None]) -> Status[None]:
+    """Make an effect that has no answer, unless the request's key was seen before."""
+
+    def then_nothing() -> _Done:
+        effect()
+        return _Done()
+
+    once(request, _Done, then_nothing, status=204)
+    return Status(204, None)
+
+
 def _claim(user_id: int, key: str, digest: bytes) -> bool:
     """Tell whether the key is ours now; waits for a transaction that is claiming the same."""
     # The user's own old keys go here, so that nothing else need ever clean up.

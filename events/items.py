@@ -5,6 +5,7 @@ and staff. The owner and staff change it. Every verb is one transaction that loc
 item's row first, so the order of an item's events is the order in which they changed it.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from django.contrib.auth import get_user_model
@@ -115,6 +116,16 @@ def readable_by(user: AbstractBaseUser) -> QuerySet[Item]:
         return Item.objects.all()
     membership = ItemMember.objects.filter(item_id=OuterRef("pk"), user_id=user.pk)
     return Item.objects.filter(Q(visibility=Visibility.PUBLIC) | Q(owner_id=user.pk) | Exists(membership))
+
+
+def readers(item: Item, user_ids: Iterable[int]) -> set[int]:
+    """Return those of some users who may read the item now; none of them who may not log in."""
+    users = get_user_model()._default_manager.in_bulk(list(user_ids)).values()
+    active = {user.pk: user for user in users if user.is_active}
+    if item.visibility == Visibility.PUBLIC:
+        return set(active)
+    members = ItemMember.objects.filter(item_id=item.pk, user_id__in=active).values_list("user_id", flat=True)
+    return {pk for pk, user in active.items() if may_change(user, item)}.union(members)
 
 
 def get_item(user: AbstractBaseUser, item_id: int) -> Item:

@@ -172,6 +172,18 @@ def head() -> Cursor:
         return Cursor(*cursor.fetchone())
 
 
+def look(*, seen: Cursor | None = None, marks: Sequence[str] = ()) -> str:
+    """Begin a new epoch where the log is not the one it was; return a mark of where it stands.
+
+    It is another one where it lacks what was `seen` of it or what a mark, returned by an earlier
+    look, was made of: whoever keeps one where a restore of the database does not reach notices it.
+    """
+    epoch, position = ("", 0) if seen is None else (seen.epoch, seen.position)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT mark FROM tickertape_look(%s, %s, %s)", [epoch, position, list(marks)])
+        return str(cursor.fetchone()[0])
+
+
 # Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One
 # statement is one snapshot, so the head, the oldest position and the rows belong together.
 ALL_SQL = """
@@ -187,7 +199,7 @@ WITH found AS (
 SELECT l.epoch, l.began, l.head, l.oldest, (SELECT max(position) FROM found),
        (SELECT count(*) FROM found),
        s.position, s.id, s.type, s.version, s.data, s.channels, s.actor_id
-FROM events_logstate l LEFT JOIN sized s ON s.before < %(bytes)s
+FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l LEFT JOIN sized s ON s.before < %(bytes)s
 ORDER BY s.position
 """
 
@@ -250,8 +262,9 @@ def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cu
         with transaction.atomic(), closing(connection.cursor()) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
-                "SELECT epoch, head, EXISTS (SELECT FROM events_event"
-                " WHERE position IS NULL AND channels && %s::text[]) FROM events_logstate",
+                "SELECT epoch, head, EXISTS (SELECT FROM events_event WHERE position IS NULL"
+                " AND id > l.settled_to AND channels && %s::text[])"
+                " FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l",
                 [list(channels)],
             )
             epoch, head_, unplaced = cursor.fetchone()

@@ -22,10 +22,12 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from events import limits
 from events.errors import BadRequest, FieldError, Invalid, NotLoggedIn, TickertapeError, Unavailable
 from events.http import CsrfFailed, logger, of_status, problem, translate
 
 MAX_ID = 2**63 - 1
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 9.2.1
 T = TypeVar("T")
 
 
@@ -46,20 +48,26 @@ class NotJson(BadRequest):
 
 
 class Session(AuthBase):
-    """Django's session cookie; what changes something needs the CSRF token in a header too."""
+    """Django's session cookie; what changes something needs the CSRF token in a header, and is counted."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
     openapi_name = settings.SESSION_COOKIE_NAME
     csrf = True  # tells the API page to send the token
 
+    def __init__(self, *, counted: bool = True) -> None:
+        super().__init__()
+        self._counted = counted
+
     def __call__(self, request: HttpRequest) -> AbstractBaseUser:
-        """Return the user; raise NotLoggedIn, then CsrfFailed."""
+        """Return the user; raise NotLoggedIn, then CsrfFailed, then RateLimited."""
         if not request.user.is_authenticated:
             raise NotLoggedIn
         _ = request.body  # before the CSRF check looks for a form in it and leaves nothing to read
         if check_csrf(request) is not None:
             raise CsrfFailed
+        if self._counted and request.method not in _SAFE:
+            limits.spend(f"posts:{request.user.pk}", per_minute=settings.EVENTS_POSTS_PER_MINUTE)
         return request.user
 
 

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
-from events import log
+from events import limits, log
 from events.errors import FieldError, Invalid
 from events.idempotency import KEPT
 from events.models import IdempotencyKey
@@ -105,6 +105,7 @@ def sweep() -> Iterator[tuple[str, int]]:
     now = timezone.now()
     yield "idempotency keys", remove_older(IdempotencyKey, "created_at", now - KEPT)
     yield "sessions", remove_older(Session, "expire_date", now)
+    yield "allowances", limits.sweep()
     for name, remove in _leftovers.items():
         yield name, remove()
 

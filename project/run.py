@@ -32,6 +32,8 @@ DRAIN_SECONDS = 6.0  # of the 10 s in which all is over: web and beat,
 WORKER_SECONDS = 1.5  # then the worker,
 ENGINE_SECONDS = 1.2  # then the engines
 ASK_SECONDS = 0.1  # between two looks whether all is ready
+# In the demo one person plays them all, from one address, and tries what it bears.
+UNLIMITED = dict.fromkeys(("EVENTS_POSTS_PER_MINUTE", "STREAMS_MAX_PER_USER", "STREAMS_MAX_PER_ADDRESS"), "0")
 PATIENCE_SECONDS = 20.0  # between two lines about what is missing
 
 
@@ -231,6 +233,7 @@ def _environment(folder: Path) -> dict[str, str]:
             raise Refused(f"{one} is set and {other} is not: set both, or neither to use the embedded ones.")
     return {
         "TICKERTAPE_MODE": "demo",
+        **({} if given.get("TICKERTAPE_MODE", "demo") != "demo" else UNLIMITED),
         "SECRET_KEY": "" if "SECRET_KEY" in given else _secret_key(folder / "secret_key"),
         "HOST": "127.0.0.1",
         "PORT": "8000",

@@ -5,6 +5,7 @@
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +38,16 @@ def number(name: str, default: float, *, zero: bool = False) -> Any:
 def words(name: str, default: str = "") -> list[str]:
     """Read a comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def network(name: str, given: str) -> IPv4Network | IPv6Network:
+    """Read an address or a network of addresses; raise ImproperlyConfigured else."""
+    try:
+        return ip_network(given)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} has {given!r}: use addresses such as 10.0.0.7 or networks such as 10.0.0.0/8."
+        ) from None
 
 
 def required(name: str, why: str) -> str:
@@ -120,6 +131,7 @@ DATABASE_URL = text("DATABASE_URL") or (
 )
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)  # per web process, for requests
 DATABASE_CONNECT_SECONDS = number("DATABASE_CONNECT_SECONDS", 3)  # then 503, not a hang
+DATABASE_ANSWER_SECONDS = number("DATABASE_ANSWER_SECONDS", 5.0)  # of one statement of a request: likewise
 
 
 # A server that vanished without a word is given up after some seconds, not a quarter of an hour.
@@ -190,13 +202,17 @@ CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
 CELERY_BEAT_SCHEDULE = {
     # Often and briefly, so that no run is long; one that waited for a worker is not worth another.
     "keep": {"task": "workers.keep", "schedule": 600.0, "options": {"expires": 300}},
+    "digest": {"task": "workers.digest", "schedule": 300.0, "options": {"expires": 300}},
 }
 
 # --- Events: the log ------------------------------------------------------------------------
 
 EVENTS_MAX_PAYLOAD_BYTES = number("EVENTS_MAX_PAYLOAD_BYTES", 1_000_000)  # of one event's JSON
 EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row each at placing
+EVENTS_MAX_MENTIONS = number("EVENTS_MAX_MENTIONS", 10)  # of one comment: it must not call everybody
 EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
+EVENTS_POSTS_PER_MINUTE = number("EVENTS_POSTS_PER_MINUTE", 120, zero=True)  # changes by one user
+EVENTS_LOGINS_PER_MINUTE = number("EVENTS_LOGINS_PER_MINUTE", 10, zero=True)  # that failed
 
 # --- Streams: the live edge -------------------------------------------------------------------
 
@@ -205,12 +221,17 @@ STREAMS_RETRY_SECONDS = number("STREAMS_RETRY_SECONDS", 2.0)  # a client's wait 
 STREAMS_MAX_AGE_SECONDS = number("STREAMS_MAX_AGE_SECONDS", 3600.0)  # so load evens out; jittered
 STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing for so long: closed
 STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
-STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process
+STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process, as all these:
+STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all their devices
+STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
+STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_WRITE_BYTES = number("STREAMS_WRITE_BYTES", 32 * 1024)  # held while one is slow, or one event
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
 STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 32 * 1024 * 1024)
+STREAMS_REPLAY_BYTES = number("STREAMS_REPLAY_BYTES", 8 * 1024 * 1024)  # read for one, kept for the next
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
@@ -223,6 +244,7 @@ WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one plac
 WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
 WORKERS_WAKE_SECONDS = number("WORKERS_WAKE_SECONDS", 0.1)  # longest a request waits for Redis
+WORKERS_LONG_TRANSACTION_SECONDS = number("WORKERS_LONG_TRANSACTION_SECONDS", 60.0)  # then a warning
 WORKERS_REACTION_TRIES = number("WORKERS_REACTION_TRIES", 8)  # then parked
 WORKERS_JOB_LEASE_SECONDS = number("WORKERS_JOB_LEASE_SECONDS", 10.0)  # unrenewed for so long: it died
 WORKERS_JOB_RESEND_SECONDS = number("WORKERS_JOB_RESEND_SECONDS", 15.0)  # queued so long: message lost?
@@ -230,13 +252,50 @@ WORKERS_JOB_CANCEL_SECONDS = number("WORKERS_JOB_CANCEL_SECONDS", 5.0)  # to sto
 WORKERS_JOB_PROGRESS_SECONDS = number("WORKERS_JOB_PROGRESS_SECONDS", 0.25)  # between two of a job
 WORKERS_JOB_FILE_BYTES = number("WORKERS_JOB_FILE_BYTES", 20 * 1024 * 1024)  # of what a job attaches
 
+WORKERS_DIGEST_HOURS = number("WORKERS_DIGEST_HOURS", 24.0)  # longest that what is for a digest waits
+
+# --- Mail ------------------------------------------------------------------------------------
+
+EMAIL_URL = text("EMAIL_URL")  # without a server nothing is mailed, and nothing claims to have been
+EMAIL_TIMEOUT = number("EMAIL_TIMEOUT", 10.0)  # a mail server that hangs must not hold a worker
+DEFAULT_FROM_EMAIL = text("DEFAULT_FROM_EMAIL", "tickertape@localhost")
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def mail_server(url: str) -> tuple[str, int, str, str, bool, bool]:
+    """Return host, port, user, password, whether to use STARTTLS and whether TLS, of a URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text would quote the password
+        raise ImproperlyConfigured(
+            "EMAIL_URL cannot be read: write / # ? @ : in a user name or password as %2F %23 %3F %40 %3A."
+        ) from None
+    scheme = parts.scheme
+    if scheme not in MAIL_PORTS or not parts.hostname:
+        raise ImproperlyConfigured("EMAIL_URL must start with smtp://, smtp+tls:// or smtps:// and a host.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    port = port or MAIL_PORTS[scheme]
+    return parts.hostname, port, user, password, scheme == "smtp+tls", scheme == "smtps"
+
+
+if EMAIL_URL:
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = mail_server(
+        EMAIL_URL
+    )
+
 # --- Serving ------------------------------------------------------------------------------------
 
 HOST = text("HOST", "127.0.0.1")
 PORT = number("PORT", 8000)
+# What links in mails begin with.
+PUBLIC_URL = text(
+    "PUBLIC_URL", f"https://{ALLOWED_HOSTS[0].lstrip('.')}" if PRODUCTION else f"http://{HOST}:{PORT}"
+).rstrip("/")
 WEB_SERVER = text("WEB_SERVER", "daphne")
 if WEB_SERVER not in {"daphne", "uvicorn"}:
     raise ImproperlyConfigured(f"WEB_SERVER is {WEB_SERVER!r}: use daphne or uvicorn.")
+SERVE_TRUSTED_PROXIES = [network("SERVE_TRUSTED_PROXIES", each) for each in words("SERVE_TRUSTED_PROXIES")]
 SERVE_SEND_BUFFER_BYTES = number("SERVE_SEND_BUFFER_BYTES", 64 * 1024)  # in the kernel, a connection
 SERVE_USER_TIMEOUT_SECONDS = number("SERVE_USER_TIMEOUT_SECONDS", 60)  # a peer gone without a FIN
 
@@ -258,6 +317,7 @@ SESSION_COOKIE_AGE = 14 * 24 * 3600
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1024 * 1024)  # then 413
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT
 
+AUTHENTICATION_BACKENDS = ["events.logins.Backend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")

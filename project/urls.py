@@ -6,6 +6,8 @@ from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
+import events.broadcasts_api
+import events.inbox_api
 import events.ingest
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
@@ -24,12 +26,15 @@ api = NinjaAPI(
 )
 speak_problems(api)
 api.add_router("", events.api.router)
+api.add_router("", events.broadcasts_api.router)
+api.add_router("", events.inbox_api.router)
 api.add_router("", events.ingest.router)
 api.add_router("", workers.api.router)
 
 urlpatterns = [
     path("", pages.page, name="page"),
     path("items/<int:item_id>", pages.page, name="item"),
+    path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("streams/", include("streams.urls")),

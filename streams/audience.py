@@ -15,13 +15,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from events.access import AccessChanged
-from events.channels import Channel
+from events.channels import SYSTEM, Channel
 from streams.subscriber import Reader, Subscriber
 
 logger = logging.getLogger(__name__)
 
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
-Key = tuple[str, str]  # a field of AccessChanged, and its value
+Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
+_EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
 
 
 class Audience:
@@ -39,11 +40,28 @@ class Audience:
     def __iter__(self) -> Iterator[Subscriber]:
         return iter(self._all)
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Count a subscriber in."""
+    def add(self, subscriber: Subscriber) -> bool:
+        """Count a subscriber in, if there is room; return whether there was."""
+        if self._full(subscriber):
+            return False
         self._all.add(subscriber)
         for key in _keys(subscriber):
             self._by.setdefault(key, set()).add(subscriber)
+
+        return True
+
+    def _full(self, subscriber: Subscriber) -> bool:
+        """Tell whether all the streams are open that there may be, in all or like this one."""
+        most = {
+            "user_id": settings.STREAMS_MAX_PER_USER,
+            "address": settings.STREAMS_MAX_PER_ADDRESS,
+            "channel": settings.STREAMS_MAX_PER_CHANNEL,
+        }
+        return len(self._all) >= settings.STREAMS_MAX_CONNECTIONS or any(
+            len(self._by.get(key, ())) >= most[key[0]]
+            for key in _keys(subscriber)
+            if most.get(key[0]) and key != _EVERYONES
+        )
 
     def discard(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
@@ -111,8 +129,10 @@ class Audience:
 
 
 def _keys(subscriber: Subscriber) -> Iterator[Key]:
-    """Yield all that a change of access may name a subscriber by."""
+    """Yield all that a subscriber is found and counted by."""
     yield "user_id", subscriber.reader.user_id
+    if subscriber.address:
+        yield "address", subscriber.address
     if subscriber.reader.session is not None:
         yield "session", subscriber.reader.session
     for channel in subscriber.channels:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
@@ -23,10 +24,12 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
+from events.patience import PatientAsyncConnection
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
-from streams.batch import TRANSIENT, Batch, Published, Transient
+from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
@@ -35,7 +38,9 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
+CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
+LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
 Messages = Callable[[], AsyncGenerator[bytes | None]]
 
@@ -50,15 +55,16 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        # All connections but one, which is the hub's: it must not wait behind a crowd.
+        self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
         self.draining = False
-        # A storm of reconnects waits here, not in a thread and for a connection each.
-        self.admitting = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
+        self.started_at = 0.0  # by the monotonic clock
         self.database_up = False
         self.redis_up = False
         self.worker_seen = False  # since this process began: a fleet without workers is not ready
         self.worker_up = False
-        self.log_reads = 0
+        self._mark = ""  # of the log as it was seen last: by it a restore is noticed
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._messages = messages
@@ -66,8 +72,6 @@ class Hub:
         self._looking = asyncio.Lock()
         self._looks_begun = 0
         self._looks_answered = 0  # the number of the last one that was answered
-        # Replays share all connections but one, which is the hub's: it must not wait behind a crowd.
-        self._replays = asyncio.Semaphore(max(1, settings.STREAMS_POOL_SIZE - 1))
         self._stopped = False
         self._failed = False
         self._listening = False
@@ -78,8 +82,10 @@ class Hub:
         """Begin to follow the log, in the background; `running` is set once the log was read."""
         if self._tasks or self._stopped:
             return
+        self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
+            connection_class=PatientAsyncConnection,
             min_size=1,
             max_size=max(2, settings.STREAMS_POOL_SIZE),
             open=False,
@@ -124,15 +130,23 @@ class Hub:
         """Return how many subscribers are joined."""
         return len(self.audience)
 
+    @property
+    def log_reads(self) -> int:
+        """Return how often the log was asked for subscribers."""
+        return self.replay.reads
+
     # --- who listens ------------------------------------------------------------------------------
 
     def join(self, subscriber: Subscriber) -> None:
-        """Hand events to a subscriber from now on.
+        """Hand events to a subscriber from now on; end it where there is no room.
 
         A change of access placed since the reader's permission was checked may have gone unseen by
         that check, and ends the stream at once.
         """
-        self.audience.add(subscriber)
+        if not self.audience.add(subscriber):
+            # Whoever is here stays for long: not as soon as after other ends.
+            subscriber.end("capacity", retry_seconds=CAPACITY_RETRIES * settings.STREAMS_RETRY_SECONDS)
+            return
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
@@ -155,12 +169,8 @@ class Hub:
         if batch.prev > self.position:
             return False
         events = [event for event in batch.events if event.position > self.position]
-        for event in events:
-            for channel in event.channels:
-                if channel == names.ACCESS:
-                    self.audience.heed(read_change(event.data))
-                for subscriber in self.audience.of(channel):
-                    subscriber.push(event.position, event.frame)
+        for run in runs(events, max_bytes=settings.STREAMS_WRITE_BYTES):
+            self._hand_out(run)
         self.ring.extend(events, batch.last)
         for event in events:
             if names.LOG in event.channels:
@@ -169,8 +179,17 @@ class Hub:
         self.head = max(self.head, batch.last)
         return True
 
+    def _hand_out(self, run: Run) -> None:
+        if names.ACCESS in run.channels:
+            for event in run.events:
+                self.audience.heed(read_change(event.data))
+        for channel in run.channels:
+            for subscriber in self.audience.of(channel):
+                subscriber.push(run)
+
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
+        self.replay.forget()
         match json.loads(event.data):
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
@@ -187,32 +206,34 @@ class Hub:
 
     # --- the log ----------------------------------------------------------------------------------
 
-    async def read(self, channels: Iterable[Channel], after: int) -> log.Page:
-        """Return a page of some channels' events above a position."""
-        async with self._replays:
-            self.log_reads += 1
-            return await self._page(
-                log.CHANNELS_SQL,
-                after=after,
-                channels=list(channels),
-                limit=settings.STREAMS_PAGE_EVENTS,
-                bytes=settings.STREAMS_PAGE_BYTES,
-            )
+    async def read(self, channels: frozenset[Channel], after: int) -> Stretch:
+        """Return a stretch of some channels' events, from a position on."""
+        return await self.replay.read(channels, after)
+
+    async def _channels_page(self, channels: frozenset[Channel], after: int) -> log.Page:
+        return await self._page(
+            log.CHANNELS_SQL,
+            after=after,
+            channels=sorted(channels),
+            limit=settings.STREAMS_PAGE_EVENTS,
+            bytes=settings.STREAMS_PAGE_BYTES,
+        )
 
     async def latest(self, channels: Iterable[Channel]) -> list[bytes]:
         """Return the frames of what is told first of channels that have such: no replay brings it."""
         frames: list[bytes] = []
         for sql, keys in names.latest_of(channels):
-            async with self._replays:
-                rows = await self._fetch(sql, {"keys": keys})
+            async with self.replay.turns:
+                rows = await self.fetch(sql, {"keys": keys})
             frames += [sse.transient(name, encode(payload)) for name, payload in rows]
         return frames
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
-        rows = await self._fetch(sql, parameters)
+        rows = await self.fetch(sql, parameters)
         return log.page_of(rows, after=parameters["after"], limit=parameters["limit"])
 
-    async def _fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return a statement's rows. For the hub's own few questions: they all wait for one pool."""
         if self._pool is None:
             raise psycopg.OperationalError("the hub is stopped")
         async with asyncio.timeout(READ_SECONDS), self._pool.connection() as connection:
@@ -232,8 +253,8 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age)] = await self._fetch(
-            "SELECT epoch, head, oldest, tick_age FROM tickertape_look(%s, %s)", (self.epoch, self.position)
+        [(epoch, head, oldest, tick_age, self._mark)] = await self.fetch(
+            LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True
         self.worker_up = tick_age is not None and tick_age < WORKER_SECONDS
@@ -249,6 +270,7 @@ class Hub:
         fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0)
         self.epoch, self.position, self.head, self.oldest = epoch, fill, head, oldest
         self.ring.clear(fill)
+        self.replay.forget()
         if not first:
             logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
             # Nobody is live during the filling: who is reset goes live where the hub stands then.

@@ -3,8 +3,10 @@
 It holds every event in (`start`, `end`], all channels; bounded by count and by bytes.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from heapq import merge
 
 from streams.batch import Published
 
@@ -59,32 +61,39 @@ class Ring:
 
     def after(self, channels: Iterable[str], position: int) -> list[Published]:
         """Return the events of the channels above a position (which must be in the ring), in order."""
-        found: list[Published] = []
-        lanes = 0
-        for channel in channels:
-            newer = []
-            for event in reversed(self._lanes.get(channel, ())):
-                if event.position <= position:
-                    break
-                newer.append(event)
-            if newer:
-                lanes += 1
-                newer.reverse()
-                found += newer
-        if lanes > 1:
-            # An event of several channels stands in several lanes: once is enough.
-            found = sorted({event.position: event for event in found}.values())
-        return found
+        return list(self._after(channels, position))
 
     def page(self, channels: Iterable[str], position: int, *, max_bytes: int) -> tuple[list[bytes], int]:
         """Return frames above a position and the position up to which they are all there are."""
         frames: list[bytes] = []
         size = 0
         covered_to = position
-        for event in self.after(channels, position):
+        for event in self._after(channels, position):
             size += len(event.frame)
             if frames and size > max_bytes:
                 return frames, covered_to
             frames.append(event.frame)
             covered_to = event.position
         return frames, max(self.end, position)
+
+    def _after(self, channels: Iterable[str], position: int) -> Iterator[Published]:
+        found = [self._lanes[channel] for channel in channels if channel in self._lanes]
+        lanes = [_above(lane, position) for lane in found if lane[-1].position > position]
+        if len(lanes) == 1:
+            yield from lanes[0]
+            return
+        for event in merge(*lanes, key=_position):
+            # An event of several channels stands in several lanes: once is enough.
+            if event.position > position:
+                position = event.position
+                yield event
+
+
+def _above(lane: deque[Published], position: int) -> Iterator[Published]:
+    # By halving and by number: a reader asks for a piece at a time, and a lane may be long.
+    first = bisect_right(lane, position, key=_position)
+    return (lane[at] for at in range(first, len(lane)))
+
+
+def _position(event: Published) -> int:
+    return event.position

@@ -16,15 +16,15 @@ import psycopg
 import psycopg_pool
 from django.conf import settings
 
-from events import log
 from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
-from streams.batch import Transient
+from streams.batch import Run, Transient
 
 if TYPE_CHECKING:
     from streams.hub import Hub
+    from streams.replay import Stretch
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
@@ -58,6 +58,7 @@ class Subscriber:
         "_told",
         "_untold",
         "_waiter",
+        "address",
         "channels",
         "live",
         "on_end",
@@ -66,9 +67,12 @@ class Subscriber:
         "since",
     )
 
-    def __init__(self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor) -> None:
+    def __init__(
+        self, hub: "Hub", channels: frozenset[Channel], reader: Reader, *, since: Cursor, address: str = ""
+    ) -> None:
         self.channels = channels
         self.reader = reader
+        self.address = address  # the client's: for counting only
         self.position = 0
         # Where the hub stood before the permission was checked: what changed access up to here, the
         # check has seen.
@@ -93,16 +97,17 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, position: int, frame: bytes) -> None:
-        """Take one live event, or turn to replay where the buffer is full."""
-        if not self.live or position <= self.position:
+    def push(self, run: Run) -> None:
+        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+        first, last = run.events[0].position, run.events[-1].position
+        if not self.live or last <= self.position:
             return
-        if self._buffer and self._buffered + len(frame) > self._limit:
-            self.fall_back(position - 1)
+        if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
+            self.fall_back(first - 1)
             return
-        self.position = position
-        self._buffer.append(frame)
-        self._buffered += len(frame)
+        self.position = last
+        self._buffer.append(run.frames)
+        self._buffered += len(run.frames)
         self._wake()
 
     def tell(self, said: Transient) -> None:
@@ -162,7 +167,7 @@ class Subscriber:
     async def chunks(self, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """Join the hub and yield what to write, from the opening frame to the ending one; then leave.
 
-        A chunk is a page or less, or one event. Ask for the next one when the last is written.
+        A chunk is small, or one event. Ask for the next one when the last is written.
         """
         self._hub.join(self)
         try:
@@ -207,12 +212,21 @@ class Subscriber:
         return sse.heartbeat(self._cursor())
 
     def _take(self) -> bytes:
-        """Return all that was handed over; the transient first: it comes faster, so it was sent earlier."""
+        """Return the next piece of what was handed over; the transient first: it is the older."""
         if self._buffer:
             self._moved = time.monotonic()
-        chunk = sse.join([*self._told.values(), *self._buffer])
-        self._drop()
-        return chunk
+        told = sse.join(self._told.values())
+        self._told.clear()
+        count, size = 0, 0
+        for frame in self._buffer:
+            if count and size + len(frame) > settings.STREAMS_WRITE_BYTES:
+                break
+            count += 1
+            size += len(frame)
+        pushed = sse.join(self._buffer[:count])
+        del self._buffer[:count]
+        self._buffered -= size
+        return told + pushed
 
     async def _tell_first(self) -> bytes:
         """Return what is transient as it stands: what was told while this was not live nobody replays."""
@@ -277,12 +291,12 @@ class Subscriber:
         after = self.since.position
         try:
             while after < position and self._ended is None:
-                page = await self._hub.read([ACCESS], after)
-                for entry in page.entries:
-                    self.heed(read_change(entry.data))
-                if page.covered_to <= after:
+                stretch = await self._hub.read(frozenset([ACCESS]), after)
+                for event in stretch.above(after):
+                    self.heed(read_change(event.data))
+                if stretch.covered_to <= after:
                     return
-                after = page.covered_to
+                after = stretch.covered_to
         except DATABASE_AWAY:
             self.end("database")
 
@@ -307,31 +321,31 @@ class Subscriber:
         if self.position >= hub.ring.start:
             # From here to `live` there is no await: no event can slip in between.
             frames, covered_to = hub.ring.page(
-                self.channels, self.position, max_bytes=settings.STREAMS_PAGE_BYTES
+                self.channels, self.position, max_bytes=settings.STREAMS_WRITE_BYTES
             )
             self.position = covered_to
             self.live = covered_to >= hub.position
             return sse.join(frames)
         epoch = hub.epoch
         try:
-            page = await hub.read([*self.channels, ACCESS], self.position)
+            stretch = await hub.read(self.channels | {ACCESS}, self.position)
         except DATABASE_AWAY:
             await self._pushed(REREAD_SECONDS)
             return b"" if self._ended else sse.KEEPALIVE
-        if page.epoch != epoch and self._reset is None:
+        if stretch.epoch != epoch and self._reset is None:
             self.reset("epoch")
             await self._look()
         if self._ended is not None or self._reset is not None:
             return b""
-        if page.oldest > self.position + 1:
+        if stretch.oldest > self.position + 1:
             self.reset("pruned")
             hub.audience.recheck()  # a change of access may have been pruned unheard
             return b""
-        if page.covered_to == self.position:
+        if stretch.covered_to == self.position:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(page))
+        return sse.join(self._permitted(stretch))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
@@ -340,18 +354,22 @@ class Subscriber:
         except DATABASE_AWAY:
             self.end("database")
 
-    def _permitted(self, page: log.Page) -> Iterator[bytes]:
-        """Yield the frames of a page up to where access changed: the log may be ahead of the hub."""
-        for entry in page.entries:
-            unseen = page.epoch != self.since.epoch or entry.position > self.since.position
-            if unseen and ACCESS in entry.channels:
-                self.heed(read_change(entry.data))
+    def _permitted(self, stretch: "Stretch") -> Iterator[bytes]:
+        """Yield a piece of a stretch, up to where access changed: the log may be ahead of the hub."""
+        size = 0
+        for event in stretch.above(self.position):
+            unseen = stretch.epoch != self.since.epoch or event.position > self.since.position
+            if unseen and ACCESS in event.channels:
+                self.heed(read_change(event.data))
                 if self._ended is not None:
                     return
-            if not self.channels.isdisjoint(entry.channels):
-                yield sse.event(entry, page.epoch)
-            self.position = entry.position
-        self.position = page.covered_to
+            if not self.channels.isdisjoint(event.channels):
+                size += len(event.frame)
+                if size > settings.STREAMS_WRITE_BYTES and size > len(event.frame):
+                    return  # the rest is asked for when this is written
+                yield event.frame
+            self.position = event.position
+        self.position = stretch.covered_to
 
     def _cursor(self) -> Cursor:
         """Return how far the reader provably is: live with nothing buffered, as far as the hub."""

@@ -5,8 +5,11 @@ ends at once: EventSource comes back from that, and from no other status than 20
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -20,6 +23,8 @@ from django.views.decorators.http import require_GET
 from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
+from events.peer import address
+from events.transactions import PRESSURE_SQL
 from streams import jobs, metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
@@ -85,14 +90,11 @@ async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) ->
 
 async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     hub = await switchboard.hub()
-    if not await _running(hub):
+    if not await _running(hub) or not hub.database_up:
         return EventStream.ended("database")
     try:
-        async with hub.admitting:
-            if not hub.database_up:
-                return EventStream.ended("database")
-            since = hub.cursor  # before the check: what changes access after it ends the stream
-            reader, chosen = await sync_to_async(admit)(request, choose)
+        since = hub.cursor  # before the check: what changes access after it ends the stream
+        reader, chosen = await sync_to_async(admit)(request, choose)
     except TickertapeError as error:
         return problem(error)
     except (OperationalError, InterfaceError) as error:
@@ -100,10 +102,9 @@ async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -
         return EventStream.ended("database")
     if hub.draining:
         return EventStream.ended("drain")
-    if hub.connections >= settings.STREAMS_MAX_CONNECTIONS:
-        return EventStream.ended("capacity")
+    subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
     try:
-        return await serve(hub, Subscriber(hub, chosen, reader, since=since), _last_event_id(request))
+        return await serve(hub, subscriber, _last_event_id(request))
     except (*DATABASE_AWAY, OperationalError, InterfaceError):
         return EventStream.ended("database")
 
@@ -116,7 +117,8 @@ def _last_event_id(request: HttpRequest) -> str | None:
 
 async def _running(hub: Hub) -> bool:
     try:
-        async with asyncio.timeout(START_SECONDS):
+        # From its start on, not from now: who waits keeps others from being asked in.
+        async with asyncio.timeout(max(0.0, hub.started_at + START_SECONDS - time.monotonic())):
             await hub.running.wait()
     except TimeoutError:
         return False
@@ -138,8 +140,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     hub = await switchboard.hub()
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            await hub.look()
+        # Shielded: psycopg waits for the server also when it is to stop waiting for it.
+        await asyncio.wait_for(asyncio.shield(hub.look()), READY_SECONDS)
         database = True
     except DATABASE_AWAY:
         database = False
@@ -162,7 +164,11 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 async def show_metrics(request: HttpRequest) -> HttpResponse:
     """Show this process's numbers to Prometheus; keep the address from the public by the proxy."""
     hub = await switchboard.hub()
-    return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
+    pressure: tuple[Any, ...] = ()
+    with contextlib.suppress(*DATABASE_AWAY):
+        asked = asyncio.ensure_future(hub.fetch(PRESSURE_SQL))
+        [pressure] = await asyncio.wait_for(asyncio.shield(asked), READY_SECONDS)
+    return HttpResponse(metrics.render(hub, pressure), content_type=metrics.CONTENT_TYPE)
 
 
 def _state(body: dict[str, object]) -> HttpResponse:

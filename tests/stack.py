@@ -25,6 +25,8 @@ from project.embedded import Postgres, Valkey, free_port
 ROOT = Path(__file__).resolve().parent.parent
 USERS = ("alice", "bob", "carol")
 START_SECONDS = 30
+# Few users, from one address, make all the load.
+UNLIMITED = {"EVENTS_POSTS_PER_MINUTE": "0", "STREAMS_MAX_PER_USER": "0", "STREAMS_MAX_PER_ADDRESS": "0"}
 
 
 def eventually(check: Callable[[], Any], *, seconds: float = 20, every: float = 0.02) -> Any:
@@ -54,6 +56,7 @@ class Stack:
             **os.environ,
             "TICKERTAPE_MODE": "test",
             "DJANGO_SETTINGS_MODULE": "project.settings",
+            **UNLIMITED,
             "LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": self.database_url,
@@ -92,25 +95,32 @@ class Stack:
     # --- processes --------------------------------------------------------------------------
 
     def start(self, *names: str, **environment: str) -> None:
-        """Start processes by name (`daphne…`, `uvicorn…`, `worker…`) and wait until they serve."""
+        """Start processes by name (`daphne…`, `uvicorn…`, `worker…`, `beat`) and wait until they serve."""
         for name in names:
-            self._launch(name, environment)
+            self.launch(name, **environment)
         for name in names:
-            if not name.startswith("worker"):
+            if not name.startswith(("worker", "beat")):
                 self._wait_ready(name)
 
-    def _launch(self, name: str, environment: dict[str, str]) -> None:
+    def launch(self, name: str, **environment: str) -> None:
+        """Start a process and do not wait for it; call from a thread that lives as long as it should."""
         env = {**self.environment, **environment}
-        if name.startswith("worker"):
-            command = [sys.executable, "-m", "celery", "-A", "project.celery", "worker",
-                       "--without-gossip", "--without-mingle", "-n", f"{name}-{self.name}@%h"]  # fmt: skip
-        else:
+        if not name.startswith(("worker", "beat")):
             self.ports[name] = self.ports.get(name) or free_port()
             env |= {"WEB_SERVER": name.rstrip("0123456789"), "PORT": str(self.ports[name])}
-            command = [sys.executable, "-m", "project.serve"]
         with self.log(name).open("ab") as log:
             # On a leash: a test run that is killed leaves nothing running.
-            self.processes[name] = processes.spawn(command, cwd=ROOT, env=env, output=log)
+            self.processes[name] = processes.spawn(self.command(name), cwd=ROOT, env=env, output=log)
+
+    def command(self, name: str) -> list[str | Path]:
+        """Return the command of a process."""
+        if name.startswith("beat"):
+            return [sys.executable, "-m", "celery", "-A", "project.celery", "beat", "--pidfile=",
+                    "--schedule", self.folder / f"{name}.schedule"]  # fmt: skip
+        if name.startswith("worker"):
+            return [sys.executable, "-m", "celery", "-A", "project.celery", "worker",
+                    "--without-gossip", "--without-mingle", "-n", f"{name}-{self.name}@%h"]  # fmt: skip
+        return [sys.executable, "-m", "project.serve"]
 
     def _wait_ready(self, name: str) -> None:
         workers = any(other.startswith("worker") for other in self.processes)

@@ -13,7 +13,7 @@ class WorkersConfig(AppConfig):
     def ready(self) -> None:
         """Connect the one upward arrow: a hint."""
         from events.log import appended
-        from workers import parked, wake  # noqa: F401  (importing it says what the log may not forget)
+        from workers import inbox, parked, wake  # noqa: F401  (importing them registers what they do)
 
         def hint(**kwargs: Any) -> None:
             wake.waker().wake(wake.PLACE)

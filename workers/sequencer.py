@@ -3,12 +3,16 @@
 `run` is idempotent and may run anywhere at any time, also many at once: placing takes turns in
 the database, publishing moves "published up to N" and the message in one atomic step of Redis,
 so whoever finds N behind goes on from there, also after one that died or froze in the middle.
+
+It is a witness too. It keeps a mark of the log as it saw it last, also in Redis for those that
+start later: where the log does not hold that any more, an older state of it was restored.
 """
 
 import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 
 import redis
 from django.conf import settings
@@ -17,15 +21,18 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from events import log
-from streams.batch import Batch, published_key, redis_channel
+from events.cursor import Cursor
+from streams.batch import Batch, mark_key, published_key, redis_channel
 
 logger = logging.getLogger(__name__)
 
 REDIS_SECONDS = 0.5  # of connecting, and of one answer: placing must not wait long for a hint
 PAUSE_SECONDS = 1.0  # without a try after Redis failed
+LOOK_SECONDS = 1.0  # between two looks whether the log is the one that was seen
 KEEP_SECONDS = 7 * 24 * 3600  # of an epoch's N: it must outlive quiet times, not epochs
 
 _NUMBER = re.compile(rb"[0-9]{1,18}")
+_MARK = re.compile(rb"[0-9a-f-]{1,100}")
 
 # Publishes and moves N together, or does neither and says where N stands.
 # KEYS: N.  ARGV: the N expected ("" for none), the new N, its life, the channel, the message.
@@ -51,13 +58,20 @@ class Publisher:
         self._script = self._redis.register_script(PUBLISH)
         self._paused_until = 0.0
         self._up = True
+        self._marks: list[str] = []  # of the log as it was seen last: our own, at first Redis'
+        self._recalled = False
+        self._look_at = 0.0
 
     def publish(self, placed: log.Placed) -> bool:
         """Publish everything up to the head that `placed` names, or further; return whether it is."""
+        return self._try(lambda: self._publish(placed))
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Do something with Redis; return whether it could be done."""
         if time.monotonic() < self._paused_until:
             return False
         try:
-            self._publish(placed)
+            work()
         except (RedisError, OSError) as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             if self._up:
@@ -72,6 +86,22 @@ class Publisher:
         self._up = True
         return True
 
+    def look(self) -> None:
+        """Have a new epoch begin where the log lacks what was seen last, here or by those before us."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        if not self._recalled:
+            self._recalled = self._try(self._recall)
+        self._marks = [log.look(marks=self._marks)]
+        if self._recalled:
+            self._try(lambda: self._redis.set(mark_key(), self._marks[0]))
+
+    def _recall(self) -> None:
+        kept = self._redis.get(mark_key())
+        if isinstance(kept, bytes) and _MARK.fullmatch(kept):
+            self._marks.append(kept.decode())
+
     def _publish(self, placed: log.Placed) -> None:
         key = published_key(placed.epoch)
         found = self._redis.get(key)
@@ -85,11 +115,9 @@ class Publisher:
             if position == placed.head and known:
                 return
             if position > placed.head:
-                # Another sequencer is further, or N is of a history that was undone.
-                head = log.head()
-                if head.epoch != placed.epoch or position <= head.position:
-                    return
-                known = self._move(key, known, head.position, b"")
+                # Another sequencer is further. Where none is, a history was undone that reached up to N: a
+                # new epoch begins, which the next run publishes.
+                log.look(seen=Cursor(placed.epoch, position))
                 return
             if position == placed.head:
                 known = self._move(key, known, placed.head, b"")
@@ -125,5 +153,6 @@ def run() -> int:
         placed = log.place()
         total += placed.count
         publisher.publish(placed)
+        publisher.look()  # last: what it may wait for Redis must not delay the placing
         if placed.count < settings.WORKERS_PLACE_BATCH:
             return total

@@ -5,37 +5,27 @@ open, which pytest-asyncio and Django's ORM refuse to share. So it is open for t
 only, tests here are plain functions, and they reach the service over HTTP.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser import chromium
 from tests.browser.tab import Tab
 from tests.proxy import Proxy
 from tests.stack import Stack
 
 HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_GET_ONE = (
     "No Chromium was found, so the browser tests were skipped: `apt-get install chromium`, "
-    f"or put one on the PATH as {', '.join(NAMES)}."
+    f"or put one on the PATH as {', '.join(chromium.NAMES)}."
 )
-# It would look for updates and Google's hosts at every start.
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-def _chromium() -> str | None:
-    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the package where there is no browser, before any fixture starts a server for it."""
-    if _chromium():
+    if chromium.executable():
         return
     skipped = [item for item in items if item.path.is_relative_to(HERE)]
     for item in skipped:
@@ -53,11 +43,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         reporter.write_line(HOW_TO_GET_ONE, yellow=True)
 
 
-@pytest.fixture(scope="package")
-def chromium(stack: Stack) -> Iterator[Browser]:
+@pytest.fixture(scope="package", name="chromium")
+def open_chromium(stack: Stack) -> Iterator[Browser]:
     """Open the browser; the stack is started first, while no event loop runs here."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium.executable(), args=chromium.ARGUMENTS)
         yield browser
         browser.close()
 

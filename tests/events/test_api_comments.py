@@ -23,6 +23,7 @@ def test_a_comment_is_made_of_a_text(users, api, item):
         "author_id": str(users.bob.pk),
         "author_name": "bob",
         "text": "First!",
+        "reply_to": None,
         "created_at": made.created_at.strftime("%FT%TZ"),
         "edited_at": None,
     }
@@ -41,6 +42,31 @@ def test_what_a_user_types_comes_back_as_typed(users, api, item, text):
     assert json.loads(Event.objects.get(type="CommentAdded").data)["text"] == text
     edited = client.patch(f"/api/comments/{made.json()['id']}", {"text": text + "!"[: 20_000 - len(text)]})
     assert edited.status_code == 200
+
+
+def test_a_reply_names_the_comment_that_it_answers(users, api, comment):
+    client, path = api("carol"), f"/api/items/{comment.item_id}/comments"
+
+    made = client.post(path, {"text": "Second", "reply_to": str(comment.pk)})
+
+    assert made.status_code == 201
+    assert made.json()["reply_to"] == str(comment.pk)
+    assert [row["reply_to"] for row in client.get(path).json()["results"]] == [None, str(comment.pk)]
+
+
+@pytest.mark.parametrize("to", [str(uuid4()), "x", "", 1, True, [], {}, "\x00", "\ud83d"])
+def test_a_bad_reply_is_refused_by_field_and_nothing_written(users, api, comment, to):
+    before = Event.objects.count()
+    answer = api("carol").post(f"/api/items/{comment.item_id}/comments", {"text": "x", "reply_to": to})
+
+    assert set(fields_of(answer, 422)) == {"reply_to"}
+    assert Event.objects.count() == before
+
+
+def test_an_edit_cannot_make_a_reply(users, api, comment):
+    answer = api("bob").patch(f"/api/comments/{comment.pk}", {"text": "x", "reply_to": str(comment.pk)})
+
+    assert fields_of(answer, 422) == ["reply_to"]
 
 
 BAD_TEXTS = {

@@ -186,7 +186,17 @@ def test_the_api_describes_itself(users, api):
         "/api/items/{item_id}",
         "/api/items/{item_id}/members/{user_id}",
         "/api/items/{item_id}/comments",
+        "/api/items/{item_id}/watch",
+        "/api/items/{item_id}/mute",
+        "/api/items/{item_id}/seen",
         "/api/comments/{comment_id}",
+        "/api/notifications",
+        "/api/notifications/count",
+        "/api/notifications/read-all",
+        "/api/notifications/{notification_id}/read",
+        "/api/notifications/{notification_id}/unread",
+        "/api/notifications/{notification_id}/archive",
+        "/api/preferences",
     }
     post = schema["paths"]["/api/items/{item_id}/comments"]["post"]
     assert {each["name"] for each in post["parameters"]} == {"item_id", "Idempotency-Key"}

@@ -43,8 +43,34 @@ def test_adding_tells_who_said_what(users, item):
         "author_name": "bob",
         "text": "First!",
         "timestamp": int(comment.created_at.timestamp()),
+        "reply_to": None,
     }
     assert Comment.objects.get().event_id == Event.objects.get(type="CommentAdded").pk
+
+
+def test_a_reply_says_what_it_answers(users, item):
+    first = comments.add_comment(users.bob, item.pk, text="First!")
+    reply = comments.add_comment(users.carol, item.pk, text="Second", reply_to=first.pk)
+
+    assert Comment.objects.get(pk=reply.pk).reply_to == first.pk
+    assert events_on(f"item:{item.pk}")[-1][1]["reply_to"] == str(first.pk)
+    comments.delete_comment(users.bob, first.pk)
+    assert Comment.objects.get(pk=reply.pk).reply_to == first.pk
+
+
+@pytest.mark.parametrize("answered", ["unknown", "on another item", "deleted"])
+def test_a_reply_to_what_is_not_on_the_item_is_refused(users, item, answered):
+    where = items.create_item(users.alice, title="Other") if answered == "on another item" else item
+    first = comments.add_comment(users.bob, where.pk, text="First!")
+    if answered == "deleted":
+        comments.delete_comment(users.bob, first.pk)
+    to = uuid4() if answered == "unknown" else first.pk
+
+    with pytest.raises(Invalid) as refused:
+        comments.add_comment(users.carol, item.pk, text="Second", reply_to=to)
+
+    assert [fault.field for fault in refused.value.errors] == ["reply_to"]
+    assert not Comment.objects.filter(author_id=users.carol.pk).exists()
 
 
 @pytest.mark.parametrize("text", TYPED.values(), ids=TYPED.keys())

@@ -383,8 +383,10 @@ def test_a_head_below_what_was_seen_begins_a_new_epoch(start):
         assert cursor.fetchone()[0] != epoch
 
 
-@pytest.mark.parametrize("change", ["system_identifier = system_identifier + 1", "timeline = '000000FF'"])
-def test_another_cluster_or_timeline_begins_a_new_epoch_before_anything_is_placed(start, change):
+@pytest.mark.parametrize(
+    "change", ["system_identifier = system_identifier + 1", "timeline = '000000FF'", "home = '1.2'"]
+)
+def test_another_cluster_timeline_or_table_begins_a_new_epoch_before_anything_is_placed(start, change):
     epoch = log.head().epoch
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE events_logstate SET {change}")

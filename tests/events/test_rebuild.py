@@ -11,10 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from events import comments, items, jobs, log, readmodels, runs
-from events.models import Comment
+from events import comments, items, jobs, log, notifications, preferences, readmodels, runs, watching
+from events.models import Comment, Notification
 from events.runs import Failure
 from tests.events.support import until_someone_waits
+from tests.inbox import react
 
 
 def rebuild():
@@ -26,7 +27,7 @@ def rows():
 
 
 def live_a_while(users, steps=120):
-    """Add, edit and delete at random, over a few items of which some go."""
+    """Comment, watch, be told and look at random, over a few items of which some go."""
     chance = random.Random(7)
     people = [users.alice, users.bob, users.carol]
     shown = [items.create_item(users.alice, title=f"Item {n}") for n in range(4)]
@@ -34,17 +35,38 @@ def live_a_while(users, steps=120):
         item, person = chance.choice(shown), chance.choice(people)
         # On these items alone: two who live at once must not pull the rug from under each other.
         own = Comment.objects.filter(author_id=person.pk, item__in=shown).order_by("?").first()
-        match chance.choice(["add", "add", "add", "edit", "edit", "delete"]):
+        match chance.choice(["add"] * 5 + ["edit", "edit", "delete"] + ["attend"] * 4):
             case "edit" if own:
                 comments.edit_comment(person, own.pk, text=f"edited {step}")
             case "delete" if own:
                 comments.delete_comment(person, own.pk)
+            case "attend":
+                attend(person, item, chance)
             case _:
                 comments.add_comment(person, item.pk, text=f"text {step}\r\n\u2028")
+        if step % 10 == 9:
+            react()
         if step % 6 == 0:
             live_a_job(person, chance)
         if step == steps // 2:
             items.delete_item(users.alice, shown.pop().pk)
+
+
+def attend(person, item, chance):
+    """Decide what to be told of, or do something about what one was told."""
+    told = Notification.objects.filter(user_id=person.pk).order_by("?").first()
+    match chance.choice(["watch", "look", "look", "choose"]):
+        case "watch":
+            decide = (watching.watch, watching.unwatch, watching.mute, watching.unmute)
+            chance.choice(decide)(person, item.pk)
+        case "look" if told:
+            look = (notifications.mark_read, notifications.mark_unread, notifications.archive)
+            chance.choice(look)(person, told.pk)
+        case "look":
+            notifications.read_all(person)
+        case "choose":
+            way = chance.choice(["live", "digest"])
+            preferences.change(person, types={chance.choice(["comment", "watch"]): way})
 
 
 def live_a_job(person, chance):

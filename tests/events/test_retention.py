@@ -64,8 +64,9 @@ def prune_log(*arguments):
 
 
 @pytest.fixture
-def clean(database):
-    """A log that begins here, and that nobody holds."""
+def clean(database, monkeypatch):
+    """A log that begins here, and that nobody holds: here is no worker whose reactions would read it."""
+    monkeypatch.setattr(retention, "_holds", [])
     log.place()
     log.prune(log.head().position)
 

@@ -1,5 +1,6 @@
 """The house's rules, held by looking at the files themselves."""
 
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ PARTS = {
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
     "docs", "bench", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
+PACKAGES = "tests/chaos/clients/package-lock.json"
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 
@@ -122,8 +124,22 @@ def test_the_tool_that_holds_the_imports_sees_one_that_points_up(tmp_path, line)
     assert "0 kept, 1 broken" in linted.stdout
 
 
-def test_there_is_one_lock():
-    assert [name for name in committed() if re.search(LOCKS, name)] == ["requirements.lock"]
+def test_there_is_one_lock_for_each_language():
+    assert {name for name in committed() if re.search(LOCKS, name)} == {"requirements.lock", PACKAGES}
+
+
+def test_the_packages_of_node_are_locked_by_what_they_are_and_not_by_where_they_lie():
+    text = (ROOT / PACKAGES).read_text()
+    asked, *locked = json.loads(text)["packages"].values()
+
+    assert (
+        asked["dependencies"]
+        == json.loads((ROOT / PACKAGES).with_name("package.json").read_text())["dependencies"]
+    )
+    assert len(locked) >= len(asked["dependencies"])
+    for package in locked:
+        assert package["integrity"].startswith("sha512-")
+    assert "://" not in text
 
 
 def test_every_locked_package_has_hashes_for_more_than_this_platform():
@@ -183,6 +199,25 @@ def test_every_dependency_has_its_reason_in_the_readme():
     }  # fmt: skip
 
     assert dependencies() - {"types-pyyaml"} <= explained
+
+
+def test_every_promise_names_the_tests_that_hold_it():
+    table = (ROOT / "README.md").read_text().partition("## What is promised")[2].partition("\n## ")[0]
+    held = dict(re.findall(r"(?m)^\| (\d+)\. [^|]+ \| [^|]+ \| ([^|]+) \|$", table))
+    assert list(held) == [str(number) for number in range(1, 11)]
+    for number, names in held.items():
+        files = re.findall(r"`([^`]+)`", names)
+        own = [name for name in committed() if name.startswith(f"tests/faults/test_promise_{number}_")]
+        assert files, number
+        assert set(own) <= set(files), number
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "docs/settings.md"])
+def test_every_file_that_the_documents_name_exists(document):
+    named = re.findall(r"[`(]([\w.-]+/[\w./-]*)[`)]", (ROOT / document).read_text())
+    ours = {name for name in named if name.partition("/")[0] in PARTS | FURNITURE}
+    assert document != "README.md" or len(ours) > 30
+    assert {name for name in ours if not (ROOT / name).exists()} == set()
 
 
 def test_the_models_and_the_migrations_agree(django_db_setup, django_db_blocker):

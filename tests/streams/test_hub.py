@@ -9,6 +9,7 @@ from django.db import OperationalError
 from events import log
 from events.channels import ACCESS, LOG
 from streams.batch import Batch, Published
+from tests.events.support import undo
 from tests.streams.conftest import ITEM
 
 quiet = pytest.mark.usefixtures("quiet")
@@ -281,7 +282,7 @@ async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, sett
         return await fetch(sql, parameters)
 
     monkeypatch.setattr(hub, "_fetch", slow)
-    replays = [asyncio.create_task(hub.read([ITEM], 0)) for _ in range(50)]
+    replays = [asyncio.create_task(hub.read(frozenset([f"item:{n}"]), 0)) for n in range(50)]
     await until(lambda: len(running) == settings.STREAMS_POOL_SIZE - 1)
     async with asyncio.timeout(settings.DATABASE_CONNECT_SECONDS):
         await hub.look()
@@ -411,6 +412,26 @@ async def test_a_target_of_an_epoch_that_ended_is_given_up(hub, world):
 
 
 @quiet
+async def test_an_older_log_that_grew_past_the_hub_again_is_another_history(hub, world, subscribe):
+    begin = hub.position
+    await world.append(1, 2)
+    await hub.look()
+    await hub._advance(hub.head)
+    async with subscribe() as stream:
+        await stream.frame()
+        await world.run(undo, begin)
+        await world.append(*range(10, 20))
+        await hub.look()
+        told = await stream.control()
+        assert (told.event, told.data["reason"]) == ("stream.reset", "epoch")
+        assert hub.cursor == await world.head()
+        assert len(hub.ring) == 0
+        await world.append(20)
+        assert hub.apply(await world.batch(hub.position))
+        assert await stream.take(1) == [20]
+
+
+@quiet
 async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub, world, monkeypatch):
     begin = hub.position
     await world.append(*range(6))
@@ -428,3 +449,37 @@ async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub,
     await hub._advance(begin + 6)
     assert len(questions) == 1
     assert len(hub.ring.after([ITEM], begin)) == 6
+
+
+@quiet
+async def test_a_burst_is_joined_once_for_all_who_hear_it(hub, world, subscribe, settings):
+    begin = hub.position
+    async with subscribe() as one, subscribe(ITEM, "item:43") as two, subscribe("item:43") as three:
+        for stream in (one, two, three):
+            await stream.frame()
+        await world.append(*range(100))
+        await world.append(100, 101, channels=(ITEM, "item:43"))
+        await world.append(*range(102, 110), text="x" * settings.STREAMS_WRITE_BYTES)
+        assert hub.apply(await world.batch(begin))
+        [burst, *rest] = one.subscriber._buffer
+        assert burst is two.subscriber._buffer[0]
+        assert burst.count(b"\n\n") == 100
+        assert len(rest) <= 5
+        assert await one.take(110) == list(range(110))
+        assert await two.take(110) == list(range(110))
+        assert await three.take(2) == [100, 101]
+
+
+@quiet
+async def test_a_burst_of_which_a_reader_has_seen_a_part_brings_it_the_rest(hub, world, subscribe):
+    """Who read the log may be ahead of the hub."""
+    begin = hub.cursor
+    await world.append(*range(6))
+    head = await world.head()
+    first = await world.batch(begin.position, begin.position + 3)
+    async with subscribe() as stream:
+        await stream.frame()
+        stream.subscriber.position = first.last
+        assert hub.apply(await world.batch(begin.position))
+        assert await stream.take(3) == [3, 4, 5]
+        assert stream.subscriber.position == head.position

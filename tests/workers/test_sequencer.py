@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from events import log
-from streams.batch import Batch, published_key
+from streams.batch import Batch, mark_key, published_key
+from tests.events.support import undo
 from workers import sequencer
 from workers.sequencer import Publisher
 
@@ -138,17 +139,74 @@ def test_one_that_was_frozen_with_an_old_batch_publishes_nothing_twice(append, s
     assert contiguous(heard)
 
 
-def test_an_n_that_is_ahead_of_the_log_is_put_right(append, start, batches, valkey_client):
+def test_an_n_that_is_ahead_of_the_log_begins_a_new_epoch(append, start, batches, valkey_client):
+    """It was published up to there once: what lay there was undone."""
     append(1)
     sequencer.run()
-    key = published_key(log.head().epoch)
-    valkey_client.set(key, start + 1000)
+    epoch = log.head().epoch
+    valkey_client.set(published_key(epoch), start + 3)
     append(2)
     sequencer.run()
-    assert int(valkey_client.get(key)) == start + 2
+    assert log.head().epoch != epoch
+    batches()
     append(3)
     sequencer.run()
-    assert numbers(batches())[-1] == start + 3
+    assert [(batch.epoch, numbers([batch])) for batch in batches()] == [(log.head().epoch, [start + 3])]
+
+
+def test_an_n_that_another_moved_meanwhile_does_not(append, start, batches):
+    append(1)
+    old = log.place()
+    append(2)
+    sequencer.run()
+    assert Publisher().publish(old)
+    assert log.head().epoch == old.epoch
+    assert contiguous(batches())
+
+
+def undo_and_grow(append, position):
+    """Put an older state of the log back, and let others go on from there past where it was."""
+    undo(position)
+    append(*range(10, 20))
+    log.place()
+
+
+@pytest.mark.parametrize("memory", ["its own", "Redis'"])
+def test_an_older_state_that_grew_again_is_noticed(append, start, batches, valkey_client, memory):
+    append(1, 2)
+    sequencer.run()
+    epoch = log.head().epoch
+    undo_and_grow(append, start + 1)
+    if memory == "its own":
+        valkey_client.flushall()
+        sequencer._here.publisher._look_at = 0.0  # a second later
+    else:
+        sequencer._here.__dict__.clear()  # a worker that starts after the restore
+    sequencer.run()
+    assert log.head().epoch != epoch
+    epoch = log.head().epoch
+    sequencer._here.__dict__.clear()
+    sequencer.run()
+    assert log.head().epoch == epoch
+
+
+def test_a_flush_costs_redis_its_memory_for_a_second(append, start, valkey_client):
+    sequencer.run()
+    kept = valkey_client.get(mark_key())
+    valkey_client.flushall()
+    sequencer._here.publisher._look_at = 0.0  # a second later; nothing happened
+    sequencer.run()
+    assert valkey_client.get(mark_key()) == kept == log.look().encode()
+
+
+@pytest.mark.parametrize("garbage", [b"\x00\xff", b"", b"nonsense", b"1" * 1000])
+def test_garbage_in_place_of_the_mark_is_replaced(append, start, valkey_client, garbage):
+    epoch = log.head().epoch
+    valkey_client.set(mark_key(), garbage)
+    append(1)
+    sequencer.run()
+    assert valkey_client.get(mark_key()) == log.look().encode()
+    assert log.head().epoch == epoch
 
 
 def test_an_n_of_another_epoch_does_not_count(append, start, batches):

@@ -1,0 +1,33 @@
+"""The tables: the log, what it is about, and what is folded from it.
+
+Rows of `Event` are written by `log.append` and placed by the database alone; every other
+table has one module that changes it.
+"""
+
+from events.models.broadcasts import Broadcast, BroadcastDismissal
+from events.models.inbox import Email, Inbox, Notification, Preferences, Watch
+from events.models.items import Comment, Item, ItemMember
+from events.models.jobs import Job, JobFile, JobRun
+from events.models.log import ChannelPosition, Event, LogState
+from events.models.requests import ApiKey, IdempotencyKey
+
+__all__ = [
+    "ApiKey",
+    "Broadcast",
+    "BroadcastDismissal",
+    "ChannelPosition",
+    "Comment",
+    "Email",
+    "Event",
+    "IdempotencyKey",
+    "Inbox",
+    "Item",
+    "ItemMember",
+    "Job",
+    "JobFile",
+    "JobRun",
+    "LogState",
+    "Notification",
+    "Preferences",
+    "Watch",
+]

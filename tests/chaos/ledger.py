@@ -1,0 +1,335 @@
+"""The ledger: what publishers recorded, what clients got, and what is wrong between them.
+
+It does not trust the log: that holds what it should only if it agrees with the publishers' own
+record. Only then is it the measure for what each subscriber should have got. A run makes
+millions of observations, so they are kept as numbers in arrays.
+"""
+
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from events.cursor import Cursor
+
+SHOWN = 10  # of each kind of wrong: enough to begin looking
+
+
+class Outcome(IntEnum):
+    """What a publisher knows of an append."""
+
+    UNKNOWN = 0  # in the log or not, but never twice
+    ACKNOWLEDGED = 1  # in the log, once
+    ROLLED_BACK = 2  # never in the log
+
+
+class Record:
+    """What the publishers did, by their own account; a token is a number that no other append has."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outcomes = bytearray()
+        self._publishers: list[str] = []
+        self._channels: list[tuple[str, ...]] = []
+
+    def intend(self, publisher: str, channels: Sequence[str]) -> int:
+        """Note an append before it is tried; return its token."""
+        with self._lock:
+            self._outcomes.append(Outcome.UNKNOWN)
+            self._publishers.append(publisher)
+            self._channels.append(tuple(sorted(channels)))
+            return len(self._outcomes) - 1
+
+    def know(self, token: int, outcome: Outcome) -> None:
+        """Note what became of an append."""
+        self._outcomes[token] = outcome
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many appends had this outcome."""
+        return self._outcomes.count(outcome)
+
+    def outcome(self, token: int) -> Outcome:
+        """Return what is known of an append."""
+        return Outcome(self._outcomes[token])
+
+    def publisher(self, token: int) -> str:
+        """Return who appended."""
+        return self._publishers[token]
+
+    def channels(self, token: int) -> tuple[str, ...]:
+        """Return where it was to go."""
+        return self._channels[token]
+
+
+def word(token: int) -> str:
+    """Return a token as an event's text."""
+    return f"t{token}"
+
+
+def token_of(text: object) -> int:
+    """Return the token that a text is, -1 for any other."""
+    if isinstance(text, str) and text[:1] == "t" and text[1:].isdecimal():
+        return int(text[1:])
+    return -1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event as the log holds it; a token of -1 is an event that no publisher of ours appended."""
+
+    position: int
+    channels: tuple[str, ...]
+    token: int
+
+
+class Saw(IntEnum):
+    """What a client observed."""
+
+    CONNECT = 0  # with the position of the last id that it sent; -1 for none, -2 for one it does not say
+    LIVE = 1  # stream.open, from now
+    RESUMED = 2  # stream.open, from the client's last id
+    RESET = 3  # stream.reset
+    MARK = 4  # a cursor without an event: a heartbeat, stream.live
+    EVENT = 5
+    GAVE_UP = 6
+    STRANGE = 7  # nothing that this deployment can say
+
+
+class Tape:
+    """What one subscriber observed, in order."""
+
+    def __init__(self, name: str, channels: Iterable[str], epoch: str) -> None:
+        self.name = name
+        self.channels = frozenset(channels)
+        self.deliveries = 0
+        self.reached = -1  # the highest position that it was told of
+        self.connections = 0
+        self.why = ""
+        self._epoch = epoch
+        self._kinds = array("B")
+        self._positions = array("q")
+        self._tokens = array("q")
+
+    def observe(self, said: Mapping[str, Any]) -> int:
+        """Keep one observation; return the token of the event that it is of, -1 for any other."""
+        token = -1
+        match said["k"]:
+            case "connect":
+                last = said.get("last")
+                position = -2 if said.get("unknown") else self._position(last) if last else -1
+                self._keep(Saw.CONNECT, position, -1)
+                self.connections += 1
+            case "frame":
+                token = self._frame(said)
+            case "gaveup":
+                self.why = str(said.get("why", ""))
+                self._keep(Saw.GAVE_UP, -1, -1)
+        return token
+
+    def _frame(self, said: Mapping[str, Any]) -> int:
+        event, id_ = said.get("event"), said.get("id")
+        position = self._position(id_) if id_ else -1
+        if event == "stream.open":
+            mode = (said.get("data") or {}).get("mode")
+            if mode != "reset":  # what follows says why, and is kept
+                self._keep(Saw.LIVE if mode == "live" else Saw.RESUMED, position, -1)
+        elif event == "stream.reset":
+            self.why = str((said.get("data") or {}).get("reason", ""))
+            self._keep(Saw.RESET, position, -1)
+        elif event == "stream.end":
+            return -1
+        elif event is None or event == "stream.live":
+            if position >= 0:
+                self._keep(Saw.MARK, position, -1)
+        else:
+            self.deliveries += 1
+            token = token_of(said.get("token"))
+            self._keep(Saw.EVENT if position > 0 else Saw.STRANGE, position, token)
+            return token
+        return -1
+
+    def _position(self, cursor: str) -> int:
+        try:
+            parsed = Cursor.parse(cursor)
+        except ValueError:
+            parsed = Cursor("", -1)
+        if parsed.epoch != self._epoch:
+            self._keep(Saw.STRANGE, parsed.position, -1)
+            return -1
+        return parsed.position
+
+    def _keep(self, saw: Saw, position: int, token: int) -> None:
+        self._kinds.append(saw)
+        self._positions.append(position)
+        self._tokens.append(token)
+        self.reached = max(self.reached, position)
+
+    def __iter__(self) -> Iterable[tuple[int, int, int]]:
+        return zip(self._kinds, self._positions, self._tokens, strict=True)
+
+    def tail(self, number: int) -> str:
+        """Return the last observations in words."""
+        last = zip(self._kinds[-number:], self._positions[-number:], strict=True)
+        return " ".join(f"{Saw(kind).name.lower()}:{position}" for kind, position in last)
+
+    @property
+    def opened(self) -> bool:
+        """Tell whether it was ever told where its stream begins."""
+        return Saw.LIVE in self._kinds
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The counts of what is wrong, and some of it in words."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    words: dict[str, list[str]] = field(default_factory=dict)
+
+    LOST = "lost"
+    DUPLICATED = "duplicated"
+    OUT_OF_ORDER = "out of order"
+    RESETS = "unexplained resets"
+    STRANGE = "anything else wrong"
+
+    def blame(self, what: str, words: str, *, times: int = 1) -> None:
+        """Count something wrong."""
+        self.counts[what] += times
+        said = self.words.setdefault(what, [])
+        if len(said) < SHOWN:
+            said.append(words)
+
+    @property
+    def good(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not any(self.counts.values())
+
+
+WRONGS = (Verdict.LOST, Verdict.DUPLICATED, Verdict.OUT_OF_ORDER, Verdict.RESETS, Verdict.STRANGE)
+
+
+def judge(record: Record, rows: Sequence[Row], tapes: Iterable[Tape]) -> Verdict:
+    """Hold the log against the record, and what every subscriber got against both."""
+    verdict = Verdict()
+    judge_log(record, rows, verdict)
+    by_channel: dict[str, list[Row]] = {}
+    for row in rows:
+        for channel in row.channels:
+            by_channel.setdefault(channel, []).append(row)
+    head = rows[-1].position if rows else 0
+    for tape in tapes:
+        expected = {
+            row.position: row.token for channel in tape.channels for row in by_channel.get(channel, ())
+        }
+        _Walk(tape, expected, head, verdict).judge()
+    return verdict
+
+
+def judge_log(record: Record, rows: Sequence[Row], verdict: Verdict) -> None:
+    """Hold the log against the publishers' record."""
+    _judge_times(record, Counter(row.token for row in rows if row.token >= 0), verdict)
+    newest: dict[tuple[str, str], int] = {}
+    for expected, row in enumerate(rows, start=1):
+        if row.position != expected:
+            verdict.blame(Verdict.STRANGE, f"position {row.position} stands where {expected} should")
+            return
+        if 0 <= row.token < len(record):
+            _judge_place(record, row, newest, verdict)
+
+
+def _judge_times(record: Record, times: Counter[int], verdict: Verdict) -> None:
+    """Hold how often each append is in the log against what its publisher knows."""
+    for token in range(len(record)):
+        outcome, found = record.outcome(token), times.pop(token, 0)
+        if outcome is Outcome.ACKNOWLEDGED and not found:
+            verdict.blame(Verdict.LOST, f"{word(token)} was acknowledged and is not in the log")
+        if outcome is Outcome.ROLLED_BACK and found:
+            verdict.blame(Verdict.STRANGE, f"{word(token)} was rolled back and is in the log")
+        if found > 1:
+            verdict.blame(Verdict.DUPLICATED, f"{word(token)} is in the log {found} times", times=found - 1)
+    for token in times:
+        verdict.blame(Verdict.STRANGE, f"{word(token)} is in the log and nobody appended it")
+
+
+def _judge_place(record: Record, row: Row, newest: dict[tuple[str, str], int], verdict: Verdict) -> None:
+    """Hold where an event stands against what its publisher appended there before.
+
+    A publisher's tokens rise, and it appends one after the other was acknowledged.
+    """
+    if record.channels(row.token) != tuple(sorted(row.channels)):
+        verdict.blame(Verdict.STRANGE, f"{word(row.token)} went to {row.channels}")
+    if record.outcome(row.token) is not Outcome.ACKNOWLEDGED:
+        return
+    for channel in row.channels:
+        key = (record.publisher(row.token), channel)
+        before = newest.get(key, -1)
+        if row.token < before:
+            verdict.blame(
+                Verdict.OUT_OF_ORDER,
+                f"{word(row.token)} of {key[0]} at {row.position} is after {word(before)}",
+            )
+        newest[key] = max(row.token, before)
+
+
+class _Walk:
+    """One subscriber's tape, held against what the log has for it, from its first opening on."""
+
+    def __init__(self, tape: Tape, expected: Mapping[int, int], head: int, verdict: Verdict) -> None:
+        self._tape = tape
+        self._expected = expected
+        self._head = head
+        self._verdict = verdict
+        self._began = -1
+        self._cursor = -1
+        self._seen: set[int] = set()
+
+    def judge(self) -> None:
+        """Walk along the tape; blame what is wrong, and what is missing at its end."""
+        for kind, position, token in self._tape:
+            if kind == Saw.EVENT:
+                self._event(position, token)
+            elif kind != Saw.CONNECT:
+                self._control(Saw(kind), position)
+            if kind != Saw.CONNECT:
+                self._cursor = max(self._cursor, position)
+        if self._began < 0:
+            self._blame(Verdict.LOST, "never had a stream opened")
+            return
+        lost = sorted(p for p in self._expected if p > self._began and p not in self._seen)
+        if lost:
+            words = f"did not get {len(lost)} events after {self._began}: {lost[:5]} …"
+            self._blame(Verdict.LOST, words, times=len(lost))
+
+    def _control(self, saw: Saw, position: int) -> None:
+        match saw:
+            case Saw.RESET:
+                self._blame(Verdict.RESETS, f"was reset at {self._cursor}: {self._tape.why}")
+            case Saw.RESUMED | Saw.MARK if position < self._cursor:
+                self._blame(Verdict.STRANGE, f"stood at {self._cursor} and was told {position}")
+            case Saw.GAVE_UP:
+                self._blame(Verdict.LOST, f"gave up: {self._tape.why}")
+            case Saw.STRANGE:
+                self._blame(Verdict.STRANGE, f"was given what is of no place in this log: {position}")
+        if saw in (Saw.LIVE, Saw.RESET) and self._began < 0:
+            self._began = position
+
+    def _event(self, position: int, token: int) -> None:
+        if self._began < 0:
+            self._blame(Verdict.STRANGE, f"got {position} before its stream was opened")
+        elif position in self._seen:
+            self._blame(Verdict.DUPLICATED, f"got {position} again")
+        elif position <= self._cursor:
+            self._blame(Verdict.OUT_OF_ORDER, f"got {position} when it stood at {self._cursor}")
+        if position <= self._head and position not in self._expected:
+            self._blame(Verdict.STRANGE, f"got {position}, which is not for it")
+        elif token >= 0 and token != self._expected.get(position, token):
+            self._blame(Verdict.STRANGE, f"got {word(token)} as {position}")
+        self._seen.add(position)
+
+    def _blame(self, what: str, words: str, *, times: int = 1) -> None:
+        self._verdict.blame(what, f"{self._tape.name} {words}", times=times)

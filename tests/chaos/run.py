@@ -1,0 +1,362 @@
+"""One run: begin everything, break it by the schedule, let it heal, and judge."""
+
+import heapq
+import itertools
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos import ledger, publishers
+from tests.chaos.clients import Program
+from tests.chaos.crowd import Crowd, Place, gather
+from tests.chaos.deployment import WEB, Deployment
+from tests.chaos.faults import AWAY, POINTS, Breaker, NotYetError
+from tests.chaos.ledger import Outcome, Record, Row, Tape, Verdict, token_of
+from tests.chaos.schedule import Fault
+
+logger = logging.getLogger(__name__)
+
+ITEMS, USERS = 20, 10
+TICK_SECONDS = 0.05
+AGAIN_SECONDS = 0.3
+GIVE_UP_SECONDS = 20  # a fault that could not be begun, or whose point nobody came by
+OPEN_SECONDS = 30  # for the crowd to be there
+SETTLE_SECONDS = 240  # for everyone to have caught up
+STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
+PROGRESS_SECONDS = 10
+SHOWN_LATE = 20
+REVIVE_SECONDS = 1.0  # of what ended without being told to
+
+
+@dataclass(slots=True)
+class Probe:
+    """A fresh event after the end of a fault, and who has still to get it."""
+
+    kind: str
+    ended: float
+    waiting: set[str]
+
+
+class Recovery:
+    """How long from a fault's end until an event appended after it is with every steady subscriber."""
+
+    def __init__(self) -> None:
+        self.slowest: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._probes: dict[int, Probe] = {}
+
+    def expect(self, token: int, kind: str, ended: float, subscribers: set[str]) -> None:
+        """Wait for a probe to arrive. Call before it can have."""
+        with self._lock:
+            self._probes[token] = Probe(kind, ended, set(subscribers))
+
+    def heard(self, client: str, token: int) -> None:
+        """Note that an event arrived."""
+        probe = self._probes.get(token)
+        if probe is None:
+            return
+        with self._lock:
+            probe.waiting.discard(client)
+            if not probe.waiting and self._probes.pop(token, None):
+                seconds = time.monotonic() - probe.ended
+                self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
+                logger.info("recovered after %.2f s: %s; last was %s", seconds, probe.kind, client)
+
+    def late(self, seconds: float) -> set[str]:
+        """Return who has waited so long for a probe."""
+        now = time.monotonic()
+        with self._lock:
+            late = [probe.waiting for probe in self._probes.values() if now - probe.ended > seconds]
+        return set().union(*late)
+
+    @property
+    def open(self) -> int:
+        """Return how many probes have not arrived everywhere."""
+        return len(self._probes)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run found."""
+
+    seed: int
+    seconds: float
+    faults: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)  # faults that could not be done
+    slowest: dict[str, float] = field(default_factory=dict)
+    fell: Counter[str] = field(default_factory=Counter)  # processes that ended without being told to
+    subscribers: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
+    acknowledged: int = 0
+    unknown: int = 0
+    events: int = 0
+    deliveries: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+class Run:
+    """A run on a deployment; `go` does it. Everything is begun and mended from the one thread that calls."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        schedule: Sequence[Fault],
+        programs: Sequence[Program],
+        *,
+        seed: int,
+        seconds: float,
+        rate: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._deployment = deployment
+        self._schedule = schedule
+        self._programs = programs
+        self._seconds = seconds
+        self._rate = rate
+        self._say = say
+        self._record = Record()
+        self._recovery = Recovery()
+        self._result = Result(seed, seconds)
+        self._random = random.Random(f"{seed} run")
+        self._todo: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._begun = 0.0
+        self._watched = 0  # faults at whose point a worker is to die: whoever falls now is theirs
+
+    def go(self) -> Result:
+        """Run from beginning to end."""
+        seed, deployment = self._result.seed, self._deployment
+        items = self._make_items()
+        with deployment.connect() as connection:
+            [epoch] = connection.execute("SELECT epoch FROM events_logstate").fetchone()
+        probed, *items = items
+        channels = [f"item:{item}" for item in items] + [f"user:{id_}" for id_ in deployment.user_ids]
+        place = Place(
+            bases=[deployment.balanced, *(deployment.base(name) for name in WEB)],
+            items=items,
+            probed=f"item:{probed}",
+            users=[(id_, self._cookie(number)) for number, id_ in enumerate(deployment.user_ids)],
+        )
+        self._breaker = Breaker(deployment, self._record, channels, probed=f"item:{probed}", seed=seed)
+        hired = publishers.hire(deployment, self._record, items, channels, rate=self._rate, seed=seed)
+        crowd = gather(self._programs, place, seed=seed)
+        for program, clients in crowd.items():
+            self._result.subscribers[program.name] = len(clients)
+        with Crowd(crowd, deployment.folder, epoch, self._recovery.heard) as self._crowd:
+            self._await("everyone is connected", self._all_open, OPEN_SECONDS)
+            for publisher in hired:
+                publisher.start()
+            self._break()
+            self._say("no more faults; publishers stop, everything is there, everyone catches up")
+            for publisher in hired:
+                publisher.stop()
+            for publisher in hired:
+                publisher.join(60)
+                if publisher.failure is not None:
+                    raise publisher.failure
+            rows = self._settle()
+        self._judge(rows, hired)
+        return self._result
+
+    # --- the beginning -----------------------------------------------------------------------------
+
+    def _make_items(self) -> list[str]:
+        made = []
+        for number in range(ITEMS + 1):
+            client = self._deployment.person(number % USERS)
+            answer = client.post("/api/items", json={"title": f"Item {number}"})
+            assert answer.status_code == 201, answer.text
+            made.append(str(answer.json()["id"]))
+        return made
+
+    def _cookie(self, number: int) -> str:
+        client = self._deployment.person(number)
+        return "; ".join(f"{name}={value}" for name, value in client.cookies.items() if name == "sessionid")
+
+    def _all_open(self) -> bool:
+        return all(tape.opened for tape in self._crowd.tapes.values())
+
+    def _await(self, what: str, check: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is so, or nothing happens any more; say where it is not in time."""
+        began = moved = time.monotonic()
+        deliveries = -1
+        while not check():
+            self._turn()
+            now = time.monotonic()
+            if self._crowd.deliveries != deliveries:
+                deliveries, moved = self._crowd.deliveries, now
+            if now - began > seconds or now - moved > STILL_SECONDS:
+                self._say(f"not so after {now - began:.0f} s: {what}")
+                return False
+            time.sleep(0.2)
+        return True
+
+    # --- breaking ----------------------------------------------------------------------------------
+
+    def _at(self, when: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._todo, (when, next(self._numbers), action))
+
+    def _break(self) -> None:
+        """Do what the schedule says, each at its time; return when all is mended."""
+        self._begun = time.monotonic()
+        for fault in self._schedule:
+            self._at(self._begun + fault.at, lambda fault=fault: self._begin(fault, since=time.monotonic()))
+        self._at(self._begun + PROGRESS_SECONDS, self._progress)
+        end = self._begun + self._seconds
+        self._working = len(self._schedule)
+        while self._working or time.monotonic() < end:
+            self._turn()
+            time.sleep(TICK_SECONDS)
+
+    def _turn(self) -> None:
+        """Do what is due, and what nobody asked for."""
+        while self._todo and self._todo[0][0] <= time.monotonic():
+            heapq.heappop(self._todo)[2]()
+        self._crowd.check()
+        self._tend()
+
+    def _begin(self, fault: Fault, *, since: float) -> None:
+        now = time.monotonic()
+        try:
+            self._breaker.begin(fault)
+        except NotYetError:
+            if now - since > GIVE_UP_SECONDS:
+                self._miss(fault)
+            else:
+                self._at(now + AGAIN_SECONDS, lambda: self._begin(fault, since=since))
+            return
+        logger.info("%7.2f begun: %s", now - self._begun, fault)
+        if fault.kind.name in POINTS:
+            self._watched += 1
+            self._watch(fault, since=now)
+        else:
+            self._at(now + fault.seconds, lambda: self._mend(fault))
+
+    def _watch(self, fault: Fault, *, since: float) -> None:
+        """Wait until a worker died at a fault's point."""
+        now = time.monotonic()
+        fallen = self._deployment.fallen() if self._breaker.reached(fault) else []
+        if fallen:
+            self._watched -= 1
+            self._breaker.fell[fault.number] = fallen
+            self._at(now + fault.seconds, lambda: self._mend(fault))
+        elif now - since > GIVE_UP_SECONDS:
+            self._watched -= 1
+            self._miss(fault)
+        else:
+            self._at(now + TICK_SECONDS, lambda: self._watch(fault, since=since))
+
+    def _miss(self, fault: Fault) -> None:
+        self._breaker.disarm(fault)
+        self._result.missed[fault.kind.name] += 1
+        self._working -= 1
+        logger.info("%7.2f missed: %s", time.monotonic() - self._begun, fault)
+
+    def _mend(self, fault: Fault) -> None:
+        try:
+            self._breaker.mend(fault)
+        except NotYetError:
+            self._at(time.monotonic() + AGAIN_SECONDS, lambda: self._mend(fault))
+            return
+        ended = time.monotonic()
+        logger.info("%7.2f ended: %s", ended - self._begun, fault)
+        self._result.faults[fault.kind.name] += 1
+        self._probe(fault, ended)
+
+    def _probe(self, fault: Fault, ended: float) -> None:
+        """Append a fresh event as soon as that can be done."""
+        try:
+            self._breaker.probe(
+                lambda token: self._recovery.expect(token, fault.kind.name, ended, self._crowd.steady)
+            )
+        except NotYetError:
+            self._at(time.monotonic() + AGAIN_SECONDS, lambda: self._probe(fault, ended))
+        else:
+            self._working -= 1
+
+    def _tend(self) -> None:
+        """Start again what ended without being told to, as a supervisor would."""
+        if self._watched:
+            return
+        for name in self._deployment.fallen():
+            self._result.fell[name] += 1
+            self._say(f"{name} ended without being told to; it is started again")
+            self._at(time.monotonic() + REVIVE_SECONDS, lambda name=name: self._deployment.revive(name))
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        done = sum(self._result.faults.values())
+        self._say(
+            f"{now - self._begun:5.0f} s: {done} faults done, {len(self._record):,} events,"
+            f" {self._crowd.deliveries:,} deliveries, {self._recovery.open} probes under way"
+        )
+        if late := sorted(self._recovery.late(PROGRESS_SECONDS)):
+            logger.info("%7.2f late: %d, %s", now - self._begun, len(late), ", ".join(late[:SHOWN_LATE]))
+            for name in late[:2]:
+                logger.info("        %s: %s", name, self._crowd.tapes[name].tail(12))
+        self._at(now + PROGRESS_SECONDS, self._progress)
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def _settle(self) -> list[Row]:
+        """Have everything placed and everyone caught up; return the log."""
+        self._deployment.network.do("mend")
+        self._await("everything is placed", self._all_placed, SETTLE_SECONDS)
+        self._await("every probe has arrived", lambda: not self._recovery.open, SETTLE_SECONDS)
+        self._crowd.tell("settle")
+        rows = self._read_log()
+        last: dict[str, int] = {}
+        for row in rows:
+            for channel in row.channels:
+                last[channel] = row.position
+
+        def behind() -> list[Tape]:
+            return [
+                tape
+                for tape in self._crowd.tapes.values()
+                if tape.reached < max((last.get(channel, 0) for channel in tape.channels), default=0)
+            ]
+
+        began = time.monotonic()
+        if self._await("everyone has caught up", lambda: not behind(), SETTLE_SECONDS):
+            self._say(f"everyone has caught up after {time.monotonic() - began:.1f} s")
+        else:
+            self._say(f"still behind: {', '.join(sorted(tape.name for tape in behind())[:20])}")
+        return rows
+
+    def _all_placed(self) -> bool:
+        try:
+            with self._deployment.backend() as connection:
+                [left] = connection.execute(
+                    "SELECT count(*) FROM events_event WHERE position IS NULL"
+                ).fetchone()
+        except AWAY:
+            return False
+        return bool(left == 0)
+
+    def _read_log(self) -> list[Row]:
+        with self._deployment.backend() as connection:
+            found = connection.execute(
+                "SELECT position, channels, CASE type WHEN 'CommentAdded' THEN data::json->>'text'"
+                " WHEN 'Noted' THEN data::json->>'token' END"
+                " FROM events_event WHERE position IS NOT NULL ORDER BY position"
+            )
+            return [Row(position, tuple(channels), token_of(text)) for position, channels, text in found]
+
+    def _judge(self, rows: list[Row], hired: Sequence[publishers.Publisher]) -> None:
+        result = self._result
+        tapes = self._crowd.tapes.values()
+        result.verdict = ledger.judge(self._record, rows, tapes)
+        for publisher in hired:
+            for words in publisher.refused:
+                result.verdict.blame(Verdict.STRANGE, words)
+        result.slowest = self._recovery.slowest
+        result.acknowledged = self._record.count(Outcome.ACKNOWLEDGED)
+        result.unknown = self._record.count(Outcome.UNKNOWN)
+        result.events = len(rows)
+        result.deliveries = self._crowd.deliveries
+        result.connections = sum(tape.connections for tape in tapes)
