@@ -452,7 +452,7 @@ def test_the_command_erases_by_id_and_names_who_did_it(world):
 
 
 def test_the_command_has_the_old_versions_of_the_rows_overwritten(world):
-    tables = ("events_event", "events_comment", "events_item", "auth_user")
+    tables = ("events_event", "events_comment", "events_item", "events_notification", "auth_user")
 
     def vacuumed():
         """Tell how often the table that was vacuumed least was."""

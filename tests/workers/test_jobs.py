@@ -5,8 +5,9 @@ import time
 import psutil
 import pytest
 import redis
+from httpx_sse import connect_sse
 
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, listening
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,48 @@ def test_what_is_said_after_the_end_is_refused_where_it_is_said(crew, alice):
 
     eventually(lambda: crew.log("worker").read_text().count("Refused after the end.") == 2, seconds=10)
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "TaskComplete"]
+
+
+# --- Progress ------------------------------------------------------------------------------------------
+
+
+def test_progress_comes_four_times_a_second_at_most_and_the_last_always(crew, alice):
+    """Two thousand a second are said; events and what is sent come all, whole and in order."""
+    job_id = ask(alice, "tells", many=4000, seconds=2)
+    with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        got = [stream.opened, *stream.ended(seconds=30)]
+
+    progress = [each for each in got if each.event == "JobProgressed"]
+    assert progress[-1].data["done"] == 4000
+    seconds = next(each for each in got if each.event == "TaskComplete").data["result"]
+    assert 3 <= len(progress) <= 4 * seconds + 4, "the state, the last one, and one at the edge besides"
+    assert [each.data["done"] for each in progress] == sorted(each.data["done"] for each in progress)
+    sent = [(each.data["event"], each.data["data"]) for each in got if each.event == "JobSent"]
+    assert sent == [(None, "two\nlines"), (None, [1, {"a": None}]), ("my_event", {"x": 1})]
+
+
+def test_what_a_job_sends_is_itself_in_the_answer_to_who_asked(crew, alice):
+    with connect_sse(
+        alice, "POST", "/api/jobs/tells", json={"many": 1}, headers={"Accept": "text/event-stream"}
+    ) as source:
+        got = [(each.event, each.data) for each in source.iter_sse()]
+
+    assert [each for each in got if each[0] not in ("start", "progress", "complete")] == [
+        ("message", "two\nlines"), ("message", '[1,{"a":null}]'), ("my_event", '{"x":1}'),
+    ]  # fmt: skip
+
+
+def test_with_redis_away_a_running_job_goes_on_and_its_end_is_heard(crew, alice, valkey):
+    job_id = ask(alice, "slow", steps=8, seconds=4)
+    running(alice, job_id)
+    with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        client = redis.Redis.from_url(crew.environment["REDIS_URL"])
+        client.execute_command("CLIENT", "PAUSE", 6000, "ALL")
+        client.close()
+        got = stream.ended(seconds=30)
+
+    assert [each.event for each in got][-2:] == ["TaskComplete", "stream.end"]
+    assert job_of(alice, job_id)["progress"]["done"] == 8
 
 
 # --- Cancelled --------------------------------------------------------------------------------------------
