@@ -12,8 +12,10 @@ class EventsConfig(AppConfig):
         """Enter the topics' event types and channel rules, and listen for changes of access."""
         from events import (  # noqa: F401  (importing them registers)
             access,
+            broadcasts,
             checks,
             comments,
+            digests,
             items,
             jobs,
             notifications,

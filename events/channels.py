@@ -78,8 +78,13 @@ def parse(name: str) -> Channel:
 def check_names(names: Sequence[str]) -> None:
     """Raise ChannelMalformed unless every name could be a channel's (readable or not)."""
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise _malformed(name)
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a name could be a channel's."""
+    return _NAME.fullmatch(name) is not None
 
 
 def authorise(user: AbstractBaseUser, channels: Iterable[Channel]) -> None:
@@ -119,7 +124,7 @@ def own_channels(user: AbstractBaseUser) -> list[Channel]:
     """Return what a user hears without asking: their own channel, their groups' and `system`."""
     groups = user.groups.values_list("name", flat=True)  # type: ignore[attr-defined]
     named = (f"group:{name}" for name in groups)
-    return [user_channel(user.pk), *(Channel(n) for n in named if _NAME.fullmatch(n)), SYSTEM]
+    return [user_channel(user.pk), *(Channel(n) for n in named if is_name(n)), SYSTEM]
 
 
 def _malformed(name: str) -> ChannelMalformed:

@@ -97,9 +97,8 @@ def erase_user(
 
 def vacuum() -> None:
     """Have PostgreSQL overwrite the rows' old versions, which it keeps until then."""
-    tables = ["events_event", "events_comment", "events_item", get_user_model()._meta.db_table]
     with connection.cursor() as cursor:
-        for table in tables:
+        for table in connection.introspection.django_table_names(only_existing=True, include_views=False):
             cursor.execute(f"VACUUM {connection.ops.quote_name(table)}")
 
 

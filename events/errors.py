@@ -41,6 +41,7 @@ class NotLoggedIn(TickertapeError):
 
     code = "not_logged_in"
     status = 401
+    challenge = 'Session realm="tickertape"'  # RFC 9110 15.5.2 wants one
 
 
 class Forbidden(TickertapeError):

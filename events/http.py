@@ -184,6 +184,6 @@ def _fill(
         response["Retry-After"] = str(error.retry_seconds)
     elif isinstance(error, Unavailable):
         response.setdefault("Retry-After", str(RETRY_SECONDS))
-    if response.status_code == NotLoggedIn.status:
-        response.setdefault("WWW-Authenticate", 'Session realm="tickertape"')  # RFC 9110 15.5.2 wants one
+    if isinstance(error, NotLoggedIn):
+        response.setdefault("WWW-Authenticate", error.challenge)
     return response

@@ -56,9 +56,11 @@ def lock(user_ids: Iterable[int]) -> None:
 def _rows(
     user_id: int, *, limit: int, before: int | None, unread: bool, archived: bool
 ) -> list[Notification]:
-    found = Notification.objects.filter(user_id=user_id, archived=archived)
-    if unread:
-        found = found.filter(read=False)
+    found = Notification.objects.filter(user_id=user_id)
+    # What was put away is read: one of the two says it all, and each has its index.
+    found = found.filter(read=False) if unread and not archived else found.filter(archived=archived)
+    if unread and archived:
+        found = found.none()
     if before is not None:
         found = found.filter(event_id__lt=before)
     return list(found.order_by("-event_id")[:limit])

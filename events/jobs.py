@@ -18,12 +18,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from events import channels, erasure, readmodels
+from events import channels, erasure, log, readmodels
 from events.channels import job_channel, user_channel
 from events.erasure import ERASED
 from events.errors import ChannelUnknown, Conflict, NotFound
 from events.log import EventId, append
-from events.models import Job, JobFile, JobRun
+from events.models import ChannelPosition, Job, JobFile, JobRun
 from events.readmodels import ReadModel
 from events.registry import EventType
 
@@ -135,6 +135,7 @@ class JobCancelled(EventType):
 
 
 FINAL = (TaskComplete, JobFailed, JobCancelled)
+LAST_FEW = 20  # of a job's events: a run that is taken away may say something after the end
 OVER = frozenset({State.COMPLETE, State.FAILED, State.CANCELLED})
 # What a job's row is folded from; not what its code sends, which changes nothing.
 LIFE = (JobQueued, JobStarted, JobRetrying, *FINAL)
@@ -190,6 +191,21 @@ def cancel(user: AbstractBaseUser, job_id: UUID) -> None:
         end_cancelled(run, actor_id=user.pk)
     elif Job.objects.get(pk=job_id).state != State.CANCELLED:
         raise JobOver
+
+
+def last_event(job_id: UUID) -> log.Entry | None:
+    """Return the event that ended a job which is over, placed; nothing where it was pruned."""
+    channel, ends = job_channel(job_id), {kind.name() for kind in FINAL}
+    for _ in range(2):
+        held = ChannelPosition.objects.filter(channel=channel).order_by("-position")
+        few = list(held.values_list("position", flat=True)[:LAST_FEW])
+        page = log.read(few[-1] - 1, channels=[channel], limit=LAST_FEW) if few else None
+        for entry in reversed(page.entries if page else ()):
+            if entry.type in ends:
+                return entry
+        while log.place().count:  # it is committed, for the row says so
+            pass
+    return None
 
 
 def lock(runs: QuerySet[JobRun]) -> JobRun | None:

@@ -7,11 +7,13 @@ held while the work is done; the table is unlogged, so no disk is waited for. A 
 empties it, which costs a minute's counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from django.db import connection
+from django.db import NotSupportedError, connection
+from django.db.backends.utils import CursorWrapper
 
-from events.errors import RateLimited
+from events.errors import RateLimited, Unavailable
 
 # A use may overlap a full minute by half of itself: rounding must not take away the last one.
 _SPEND = """
@@ -49,7 +51,7 @@ def check(subjects: Sequence[str], *, per_minute: int) -> None:
     """Raise RateLimited where one of the subjects has none left; use nothing."""
     if not per_minute:
         return
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(_WAIT, {"subjects": list(subjects), "use": 60 / per_minute})
         (wait,) = cursor.fetchone()
     if wait > 0:
@@ -68,6 +70,15 @@ def sweep() -> int:
 
 
 def _touch(statement: str, **parameters: str | float | list[str]) -> int:
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, parameters)
         return int(cursor.rowcount)
+
+
+@contextmanager
+def _cursor() -> Iterator[CursorWrapper]:
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    except NotSupportedError as error:  # a standby has no unlogged tables, not even to read
+        raise Unavailable("The database takes no writes just now; try again soon.") from error

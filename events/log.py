@@ -199,7 +199,7 @@ WITH found AS (
 SELECT l.epoch, l.began, l.head, l.oldest, (SELECT max(position) FROM found),
        (SELECT count(*) FROM found),
        s.position, s.id, s.type, s.version, s.data, s.channels, s.actor_id
-FROM events_logstate l LEFT JOIN sized s ON s.before < %(bytes)s
+FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l LEFT JOIN sized s ON s.before < %(bytes)s
 ORDER BY s.position
 """
 
@@ -262,8 +262,9 @@ def snapshot(channels: Sequence[Channel], query: Callable[[], T]) -> tuple[T, Cu
         with transaction.atomic(), closing(connection.cursor()) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
-                "SELECT epoch, head, EXISTS (SELECT FROM events_event"
-                " WHERE position IS NULL AND channels && %s::text[]) FROM events_logstate",
+                "SELECT epoch, head, EXISTS (SELECT FROM events_event WHERE position IS NULL"
+                " AND id > l.settled_to AND channels && %s::text[])"
+                " FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l",
                 [list(channels)],
             )
             epoch, head_, unplaced = cursor.fetchone()

@@ -40,7 +40,8 @@ class NotificationRaised(EventType):
 
     `actors` are the ids of those whose doing it is, the latest first, and `people` how many they
     are; `count` is how many times they did it. `delivery` says whether to show it at once (`live`)
-    or to leave it in the inbox (`quiet`, `digest`). `timestamp` is in Unix seconds.
+    or to leave it in the inbox (`quiet`, `digest`). In Unix seconds, `since` is when the first of it
+    happened, and `timestamp` when the latest did.
     """
 
     personal: ClassVar = {"message": ("user_id", "actor_id", "owner_id")}
@@ -58,6 +59,7 @@ class NotificationRaised(EventType):
     actors: Sequence[str] = ()
     people: int = 0
     count: int = 1
+    since: int
     timestamp: int
 
 
@@ -140,6 +142,7 @@ def raise_comment(about: Comment, reasons: Mapping[int, Sequence[str]], *, cause
             actors=[str(actor) for actor in actors[:ACTORS_MOST]],
             people=people,
             count=(group.count if group else 0) + 1,
+            since=int(group.since.timestamp()) if group else about.timestamp,
             timestamp=about.timestamp,
         )
         _raise(event, caused_by)
@@ -155,6 +158,7 @@ def raise_job(about: Job, user_id: int, *, caused_by: EventId) -> None:
             delivery=delivery,
             message=about.message,
             job_id=about.id,
+            since=about.timestamp,
             timestamp=about.timestamp,
         )
         _raise(event, caused_by)
@@ -279,6 +283,7 @@ def _store(event: NotificationRaised, event_id: EventId) -> None:
         actors=[int(actor) for actor in event.actors],
         people=event.people,
         count=event.count,
+        since=datetime.fromtimestamp(event.since, UTC),
         created_at=datetime.fromtimestamp(event.timestamp, UTC),
     )
     others = [field.name for field in Notification._meta.concrete_fields if not field.primary_key]

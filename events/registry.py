@@ -95,7 +95,12 @@ def encode(payload: Mapping[str, Any]) -> str:
     if errors:
         raise PayloadInvalid(errors=errors)
     line = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return line.translate(_LINE_ENDS)
+    return one_line(line)
+
+
+def one_line(text: str) -> str:
+    """Return JSON without what some take for the end of a line."""
+    return text.translate(_LINE_ENDS)
 
 
 def _faults(value: Any, path: str, depth: int) -> Iterator[FieldError]:

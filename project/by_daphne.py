@@ -1,11 +1,14 @@
 """Serve by Daphne, with the flow control that its `send` lacks and a shutdown of ours."""
 
 import asyncio
+import io
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+from daphne import http_protocol
 from daphne.server import Server as DaphneServer
+from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -64,6 +67,26 @@ class Gate:
         return None if channel is None else channel.transport
 
 
+class Body(io.BytesIO):
+    """A request's body: of one that is too large only as much as shows it, in memory."""
+
+    def write(self, data: Any) -> int:
+        """Keep what there is room for."""
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return super().write(data if most is None else data[: max(0, most + 1 - self.tell())])
+
+
+class Request(http_protocol.WebRequest):  # type: ignore[misc]
+    """Daphne's, which would put the body on the disk, whatever its size, and read forms out of it."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{**more, "parsePOSTFormSubmission": False})
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        """Begin the body."""
+        self.content = Body()
+
+
 class Server(DaphneServer):  # type: ignore[misc]
     """Daphne whose `send` waits for a transport that is full."""
 
@@ -97,6 +120,7 @@ class Server(DaphneServer):  # type: ignore[misc]
 
 def run(entry: "Entry", listener: socket.socket) -> None:
     """Serve by Daphne until a signal has drained it."""
+    http_protocol.WebRequest = Request  # Daphne's factory knows no other way to be given one
     server = Server(
         entry,
         endpoints=[f"fd:fileno={listener.detach()}"],  # Twisted closes it

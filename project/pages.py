@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
+from django.views.decorators.http import require_http_methods, require_safe
 
+from events import digests
 from project.management.commands import demo
 
 # `frame-ancestors` says what X-Frame-Options says, to browsers that prefer it. Trusted Types
@@ -43,6 +44,23 @@ MODULES = sorted(f"project/{file.name}" for file in (Path(__file__).parent / "st
 def page(request: HttpRequest, item_id: int | None = None) -> HttpResponse:
     """Answer with the page; which item is open, its script reads from the address."""
     response = render(request, "project/page.html", {"boot": _boot(request), "modules": MODULES})
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@csrf_exempt  # a mail client posts it, without cookies (RFC 8058); the link itself is the secret
+@never_cache
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """Ask whether to stop a user's digests, and stop them; following the link alone does nothing."""
+    try:
+        user = digests.subscriber(token)
+    except digests.UnsubscribeLinkInvalid:
+        raise Http404 from None
+    done = request.method == "POST"
+    if done:
+        digests.unsubscribe(user)
+    response = render(request, "project/unsubscribe.html", {"done": done})
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 

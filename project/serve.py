@@ -51,13 +51,17 @@ def listen(host: str, port: int) -> socket.socket:
 def pool_connections() -> None:
     """Keep the requests' database connections in a pool.
 
-    Only here: workers fork, and a pool does not survive that.
+    Only here: workers fork, and a pool does not survive that. And only here somebody waits for an
+    answer, so a database that gives none is given up.
     """
+    from events.patience import PatientConnection
+
     settings.DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": settings.DATABASE_POOL_SIZE,
         "timeout": settings.DATABASE_CONNECT_SECONDS,  # then 503
         "reconnect_timeout": 0,
+        "connection_class": PatientConnection,
     }
 
 

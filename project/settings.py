@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ def network(name: str, given: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
+def origin(name: str, given: str) -> str:
+    """Read an origin just as browsers write it; raise ImproperlyConfigured else."""
+    match = re.fullmatch(
+        r"(https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::([1-9]\d{0,4}))?", given
+    )
+    if not match or match.groups() in {("http", "80"), ("https", "443")}:
+        raise ImproperlyConfigured(
+            f"{name} has {given!r}: use exact origins such as https://app.example.org,"
+            " in small letters and without a path, a * or the scheme's own port."
+        )
+    return given
+
+
 def required(name: str, why: str) -> str:
     """Read a string that production has no default for."""
     given = text(name)
@@ -76,6 +90,7 @@ else:
     ALLOWED_HOSTS = words("ALLOWED_HOSTS", "*")
 
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = frozenset(origin("CORS_ALLOWED_ORIGINS", o) for o in words("CORS_ALLOWED_ORIGINS"))
 
 # --- Parts --------------------------------------------------------------------------
 
@@ -94,6 +109,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "project.headers.headers",
+    "project.origins.cors",
     "events.http.problems",
     "django.middleware.security.SecurityMiddleware",
     "project.assets.Assets",
@@ -131,6 +148,7 @@ DATABASE_URL = text("DATABASE_URL") or (
 )
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)  # per web process, for requests
 DATABASE_CONNECT_SECONDS = number("DATABASE_CONNECT_SECONDS", 3)  # then 503, not a hang
+DATABASE_ANSWER_SECONDS = number("DATABASE_ANSWER_SECONDS", 5.0)  # of one statement of a request: likewise
 
 
 # A server that vanished without a word is given up after some seconds, not a quarter of an hour.
@@ -201,6 +219,7 @@ CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
 CELERY_BEAT_SCHEDULE = {
     # Often and briefly, so that no run is long; one that waited for a worker is not worth another.
     "keep": {"task": "workers.keep", "schedule": 600.0, "options": {"expires": 300}},
+    "digest": {"task": "workers.digest", "schedule": 300.0, "options": {"expires": 300}},
 }
 
 # --- Events: the log ------------------------------------------------------------------------
@@ -224,6 +243,7 @@ STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all 
 STREAMS_MAX_PER_ADDRESS = number("STREAMS_MAX_PER_ADDRESS", 5_000, zero=True)  # an office has one for all
 STREAMS_MAX_PER_CHANNEL = number("STREAMS_MAX_PER_CHANNEL", 0, zero=True)  # but of `system`
 STREAMS_BUFFER_BYTES = number("STREAMS_BUFFER_BYTES", 128 * 1024)  # pushed, not yet written
+STREAMS_WRITE_BYTES = number("STREAMS_WRITE_BYTES", 32 * 1024)  # held while one is slow, or one event
 STREAMS_PAGE_EVENTS = number("STREAMS_PAGE_EVENTS", 500)  # of one read of the log
 STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; one event may exceed it
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
@@ -241,6 +261,7 @@ WORKERS_PLACE_BATCH = number("WORKERS_PLACE_BATCH", 1_000)  # events in one plac
 WORKERS_PUBLISH_BATCH = number("WORKERS_PUBLISH_BATCH", 500)  # events in one message
 WORKERS_PUBLISH_BYTES = number("WORKERS_PUBLISH_BYTES", 1024 * 1024)
 WORKERS_WAKE_SECONDS = number("WORKERS_WAKE_SECONDS", 0.1)  # longest a request waits for Redis
+WORKERS_LONG_TRANSACTION_SECONDS = number("WORKERS_LONG_TRANSACTION_SECONDS", 60.0)  # then a warning
 WORKERS_REACTION_TRIES = number("WORKERS_REACTION_TRIES", 8)  # then parked
 WORKERS_JOB_LEASE_SECONDS = number("WORKERS_JOB_LEASE_SECONDS", 10.0)  # unrenewed for so long: it died
 WORKERS_JOB_RESEND_SECONDS = number("WORKERS_JOB_RESEND_SECONDS", 15.0)  # queued so long: message lost?
@@ -248,10 +269,46 @@ WORKERS_JOB_CANCEL_SECONDS = number("WORKERS_JOB_CANCEL_SECONDS", 5.0)  # to sto
 WORKERS_JOB_PROGRESS_SECONDS = number("WORKERS_JOB_PROGRESS_SECONDS", 0.25)  # between two of a job
 WORKERS_JOB_FILE_BYTES = number("WORKERS_JOB_FILE_BYTES", 20 * 1024 * 1024)  # of what a job attaches
 
+WORKERS_DIGEST_HOURS = number("WORKERS_DIGEST_HOURS", 24.0)  # longest that what is for a digest waits
+
+# --- Mail ------------------------------------------------------------------------------------
+
+EMAIL_URL = text("EMAIL_URL")  # without a server nothing is mailed, and nothing claims to have been
+EMAIL_TIMEOUT = number("EMAIL_TIMEOUT", 10.0)  # a mail server that hangs must not hold a worker
+DEFAULT_FROM_EMAIL = text("DEFAULT_FROM_EMAIL", "tickertape@localhost")
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def mail_server(url: str) -> tuple[str, int, str, str, bool, bool]:
+    """Return host, port, user, password, whether to use STARTTLS and whether TLS, of a URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text would quote the password
+        raise ImproperlyConfigured(
+            "EMAIL_URL cannot be read: write / # ? @ : in a user name or password as %2F %23 %3F %40 %3A."
+        ) from None
+    scheme = parts.scheme
+    if scheme not in MAIL_PORTS or not parts.hostname:
+        raise ImproperlyConfigured("EMAIL_URL must start with smtp://, smtp+tls:// or smtps:// and a host.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    port = port or MAIL_PORTS[scheme]
+    return parts.hostname, port, user, password, scheme == "smtp+tls", scheme == "smtps"
+
+
+if EMAIL_URL:
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = mail_server(
+        EMAIL_URL
+    )
+
 # --- Serving ------------------------------------------------------------------------------------
 
 HOST = text("HOST", "127.0.0.1")
 PORT = number("PORT", 8000)
+# What links in mails begin with.
+PUBLIC_URL = text(
+    "PUBLIC_URL", f"https://{ALLOWED_HOSTS[0].lstrip('.')}" if PRODUCTION else f"http://{HOST}:{PORT}"
+).rstrip("/")
 WEB_SERVER = text("WEB_SERVER", "daphne")
 if WEB_SERVER not in {"daphne", "uvicorn"}:
     raise ImproperlyConfigured(f"WEB_SERVER is {WEB_SERVER!r}: use daphne or uvicorn.")
@@ -272,7 +329,11 @@ SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = text("SESSION_COOKIE_SAMESITE", "Lax")
+if SESSION_COOKIE_SAMESITE not in {"Strict", "Lax", "None"} or (
+    SESSION_COOKIE_SAMESITE == "None" and not HTTPS
+):
+    raise ImproperlyConfigured("SESSION_COOKIE_SAMESITE must be Strict, Lax, or with HTTPS None.")
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1024 * 1024)  # then 413
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT

@@ -1,11 +1,15 @@
 """The whole map."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from ninja import NinjaAPI
 
 import events.api
+import events.broadcasts_api
 import events.inbox_api
+import events.ingest
+import workers.api
 from events.rest import JsonParser, Session, speak_problems
 from project import pages
 from streams import views as live
@@ -22,11 +26,15 @@ api = NinjaAPI(
 )
 speak_problems(api)
 api.add_router("", events.api.router)
+api.add_router("", events.broadcasts_api.router)
 api.add_router("", events.inbox_api.router)
+api.add_router("", events.ingest.router)
+api.add_router("", workers.api.router)
 
 urlpatterns = [
     path("", pages.page, name="page"),
     path("items/<int:item_id>", pages.page, name="item"),
+    path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("streams/", include("streams.urls")),
@@ -34,6 +42,14 @@ urlpatterns = [
     path("readyz", live.readyz),
     path("metrics", live.show_metrics),
 ]
+
+if not settings.PRODUCTION:
+    from project import demo_views
+
+    urlpatterns += [
+        path("demo/tokens/", demo_views.tokens),
+        path("demo/tokens/thread/", demo_views.tokens_from_a_thread),
+    ]
 
 handler400 = "events.http.bad_request"
 handler500 = "events.http.server_fault"

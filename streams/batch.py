@@ -5,6 +5,7 @@ message that is lost, late, doubled or of another epoch costs a read of the log,
 What is transient comes the same way, is for who listens at that moment, and costs nothing.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +29,32 @@ class Published(NamedTuple):
     def data(self) -> bytes:
         """Return the payload's JSON."""
         return sse.data_of(self.frame)
+
+
+class Run(NamedTuple):
+    """Consecutive events of the same channels as one piece, joined once for every subscriber."""
+
+    events: tuple[Published, ...]
+    frames: bytes
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Return where all of them go."""
+        return self.events[0].channels
+
+
+def runs(events: Iterable[Published], *, max_bytes: int) -> Iterator[Run]:
+    """Yield events in their order as runs of bounded size; one event may exceed it."""
+    run: list[Published] = []
+    size = 0
+    for event in events:
+        size += len(event.frame)
+        if run and (size > max_bytes or event.channels != run[0].channels):
+            yield Run(tuple(run), sse.join(each.frame for each in run))
+            run, size = [], len(event.frame)
+        run.append(event)
+    if run:
+        yield Run(tuple(run), sse.join(each.frame for each in run))
 
 
 @dataclass(frozen=True, slots=True)

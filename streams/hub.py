@@ -24,10 +24,11 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
+from events.patience import PatientAsyncConnection
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
-from streams.batch import TRANSIENT, Batch, Published, Transient
+from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
 from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
@@ -84,6 +85,7 @@ class Hub:
         self.started_at = time.monotonic()
         self._pool = AsyncConnectionPool(
             settings.DATABASE_URL,
+            connection_class=PatientAsyncConnection,
             min_size=1,
             max_size=max(2, settings.STREAMS_POOL_SIZE),
             open=False,
@@ -167,12 +169,8 @@ class Hub:
         if batch.prev > self.position:
             return False
         events = [event for event in batch.events if event.position > self.position]
-        for event in events:
-            for channel in event.channels:
-                if channel == names.ACCESS:
-                    self.audience.heed(read_change(event.data))
-                for subscriber in self.audience.of(channel):
-                    subscriber.push(event.position, event.frame)
+        for run in runs(events, max_bytes=settings.STREAMS_WRITE_BYTES):
+            self._hand_out(run)
         self.ring.extend(events, batch.last)
         for event in events:
             if names.LOG in event.channels:
@@ -180,6 +178,14 @@ class Hub:
         self.position = batch.last
         self.head = max(self.head, batch.last)
         return True
+
+    def _hand_out(self, run: Run) -> None:
+        if names.ACCESS in run.channels:
+            for event in run.events:
+                self.audience.heed(read_change(event.data))
+        for channel in run.channels:
+            for subscriber in self.audience.of(channel):
+                subscriber.push(run)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
@@ -218,15 +224,16 @@ class Hub:
         frames: list[bytes] = []
         for sql, keys in names.latest_of(channels):
             async with self.replay.turns:
-                rows = await self._fetch(sql, {"keys": keys})
+                rows = await self.fetch(sql, {"keys": keys})
             frames += [sse.transient(name, encode(payload)) for name, payload in rows]
         return frames
 
     async def _page(self, sql: str, **parameters: Any) -> log.Page:
-        rows = await self._fetch(sql, parameters)
+        rows = await self.fetch(sql, parameters)
         return log.page_of(rows, after=parameters["after"], limit=parameters["limit"])
 
-    async def _fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Return a statement's rows. For the hub's own few questions: they all wait for one pool."""
         if self._pool is None:
             raise psycopg.OperationalError("the hub is stopped")
         async with asyncio.timeout(READ_SECONDS), self._pool.connection() as connection:
@@ -246,7 +253,7 @@ class Hub:
                 self._looks_answered = number
 
     async def _look(self) -> None:
-        [(epoch, head, oldest, tick_age, self._mark)] = await self._fetch(
+        [(epoch, head, oldest, tick_age, self._mark)] = await self.fetch(
             LOOK_SQL, (self.epoch, self.position, [self._mark])
         )
         self.database_up = True

@@ -71,25 +71,25 @@ class Replay:
                 break
             await asyncio.shield(task)  # which fails for all who wait; or it is of use, or not
         task = asyncio.create_task(self._read(channels, after))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, if by nobody else
         self._under_way[channels] = task
-        task.add_done_callback(lambda task: self._done(channels, task))
         # Whoever leaves meanwhile must not take along what others wait for.
         return await asyncio.shield(task)
 
     async def _read(self, channels: Channels, after: int) -> Stretch:
-        async with self.turns:
-            self.reads += 1
-            page = await self._ask(channels, after)
-        return Stretch(page.epoch, page.oldest, after, page.covered_to, Batch.of(page).events)
-
-    def _done(self, channels: Channels, task: asyncio.Task[Stretch]) -> None:
-        current = self._under_way.get(channels) is task
-        if current:
-            del self._under_way[channels]
-        if task.cancelled() or task.exception() is not None:
-            return
-        if current:  # else what it brings was forgotten while it was under way
-            self._keep(channels, task.result())
+        under_way = asyncio.current_task()
+        try:
+            async with self.turns:
+                self.reads += 1
+                page = await self._ask(channels, after)
+            stretch = Stretch(page.epoch, page.oldest, after, page.covered_to, Batch.of(page).events)
+            if self._under_way.get(channels) is under_way:  # else it was forgotten meanwhile
+                self._keep(channels, stretch)
+            return stretch
+        finally:
+            # Here and not in a callback: whoever comes when it is done must not wait for it again.
+            if self._under_way.get(channels) is under_way:
+                del self._under_way[channels]
 
     def forget(self) -> None:
         """Keep nothing of what was read, nor of what is being read."""

@@ -28,7 +28,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 OPENING = re.compile(r"/streams/(?!poll/)")  # what opens a stream; a poll waits within its request
-WRITE_BYTES = 64 * 1024  # of one write: a server's own buffer holds no more than two of these
 
 
 # For how long a reader that is behind may go on reading what was written before the end: what it
@@ -98,8 +97,8 @@ class EventStream(StreamingHttpResponse):
             headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
             await connection({"type": "http.response.start", "status": self.status_code, "headers": headers})
             async for chunk in chunks:
-                for begin in range(0, len(chunk), WRITE_BYTES):
-                    await connection.write(chunk[begin : begin + WRITE_BYTES])
+                for begin in range(0, len(chunk), settings.STREAMS_WRITE_BYTES):
+                    await connection.write(chunk[begin : begin + settings.STREAMS_WRITE_BYTES])
             await connection({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -109,11 +108,13 @@ class Connection:
     Remembers that the client left, and cuts off a reader that takes nothing for the set time.
     """
 
-    __slots__ = ("_last", "_link", "_receive", "_send", "cut", "over", "response")
+    __slots__ = ("_last", "_link", "_receive", "_room", "_send", "cut", "over", "response")
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        # For the body: Django would keep all of it, and only then refuse it for its size.
+        self._room: float = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or float("inf")
         self._link: Link | None = scope.get("extensions", {}).get("tickertape")
         self.response: EventStream | None = None
         self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
@@ -125,11 +126,18 @@ class Connection:
         await self._send(message)
 
     async def receive(self) -> Any:
-        """Receive, and note a disconnect: it is said only once, and the request may hear it first."""
+        """Receive, and note a disconnect: it is said only once, and the request may hear it first.
+
+        Of a body that is too large the piece that makes it so is the last one; the rest is dropped.
+        """
         message = await self._receive()
+        while self._room < 0 and message["type"] == "http.request":
+            message = await self._receive()
         if message["type"] == "http.disconnect":
             self.end()
-        return message
+            return message
+        self._room -= len(message.get("body", b""))
+        return {**message, "more_body": False} if self._room < 0 else message
 
     async def hear(self) -> None:
         """Listen for the client's leaving."""

@@ -12,8 +12,10 @@ from typing import Any
 
 from events.cursor import Cursor
 from events.log import Entry
+from events.registry import one_line
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+_LINE_END = re.compile("\r\n|\n|\r")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 KEEPALIVE = b":\n\n"  # says "still here" without moving the cursor
 
@@ -26,6 +28,39 @@ def event(entry: Entry, epoch: str) -> bytes:
 def transient(name: str, data: str) -> bytes:
     """Return the frame of what is not in the log: without an id, so that no cursor moves."""
     return f"event: {name}\ndata: {data}\n\n".encode()
+
+
+def message(data: Any, *, event: str | None = None, last_id: str = "") -> bytes:
+    """Return the frame of anything: text as it is, line by line; all else as JSON.
+
+    Raises ValueError for what JSON, or an event's name, has no room for.
+    """
+    text = data if isinstance(data, str) else dumps(data)
+    head = f"id: {last_id}\n" if last_id else ""
+    if event is not None:
+        head += f"event: {check_name(event)}\n"
+    # Each line end begins a `data:` of its own, so nothing in the text can be a field (9.2.6).
+    return (head + "".join(f"data: {line}\n" for line in _LINE_END.split(text)) + "\n").encode()
+
+
+def dumps(data: Any) -> str:
+    """Return JSON on one line, also for readers that take every line end of Unicode's for one."""
+    try:
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return one_line(text)
+
+
+def split(chunk: bytes) -> list[bytes]:
+    """Return the frames that a chunk is made of."""
+    return [block + b"\n\n" for block in chunk.split(b"\n\n")[:-1]]
+
+
+def fields(frame: bytes) -> dict[str, str]:
+    """Return the fields of one of our own frames; a comment has none."""
+    lines = (line.partition(": ") for line in frame.decode().split("\n"))
+    return {name: value for name, colon, value in lines if colon}
 
 
 def control(name: str, payload: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:

@@ -20,14 +20,13 @@ from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
 from streams import sse
-from streams.batch import Transient
+from streams.batch import Run, Transient
 
 if TYPE_CHECKING:
     from streams.hub import Hub
     from streams.replay import Stretch
 
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
-PIECE_BYTES = 32 * 1024  # of one chunk, all that a connection holds of a replay; an event may exceed it
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
 EARLIEST = "earliest"
@@ -98,16 +97,17 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, position: int, frame: bytes) -> None:
-        """Take one live event, or turn to replay where the buffer is full."""
-        if not self.live or position <= self.position:
+    def push(self, run: Run) -> None:
+        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+        first, last = run.events[0].position, run.events[-1].position
+        if not self.live or last <= self.position:
             return
-        if self._buffer and self._buffered + len(frame) > self._limit:
-            self.fall_back(position - 1)
+        if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
+            self.fall_back(first - 1)
             return
-        self.position = position
-        self._buffer.append(frame)
-        self._buffered += len(frame)
+        self.position = last
+        self._buffer.append(run.frames)
+        self._buffered += len(run.frames)
         self._wake()
 
     def tell(self, said: Transient) -> None:
@@ -219,7 +219,7 @@ class Subscriber:
         self._told.clear()
         count, size = 0, 0
         for frame in self._buffer:
-            if count and size + len(frame) > PIECE_BYTES:
+            if count and size + len(frame) > settings.STREAMS_WRITE_BYTES:
                 break
             count += 1
             size += len(frame)
@@ -320,7 +320,9 @@ class Subscriber:
         hub = self._hub
         if self.position >= hub.ring.start:
             # From here to `live` there is no await: no event can slip in between.
-            frames, covered_to = hub.ring.page(self.channels, self.position, max_bytes=PIECE_BYTES)
+            frames, covered_to = hub.ring.page(
+                self.channels, self.position, max_bytes=settings.STREAMS_WRITE_BYTES
+            )
             self.position = covered_to
             self.live = covered_to >= hub.position
             return sse.join(frames)
@@ -363,7 +365,7 @@ class Subscriber:
                     return
             if not self.channels.isdisjoint(event.channels):
                 size += len(event.frame)
-                if size > PIECE_BYTES and size > len(event.frame):
+                if size > settings.STREAMS_WRITE_BYTES and size > len(event.frame):
                     return  # the rest is asked for when this is written
                 yield event.frame
             self.position = event.position

@@ -5,9 +5,12 @@ ends at once: EventSource comes back from that, and from no other status than 20
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -21,7 +24,8 @@ from events.channels import Channel, own_channels, parse
 from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
 from events.http import problem
 from events.peer import address
-from streams import metrics, switchboard
+from events.transactions import PRESSURE_SQL
+from streams import jobs, metrics, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -35,6 +39,8 @@ class NotReady(Unavailable):
 
     code = "not_ready"
 
+
+Serve = Callable[[Hub, Subscriber, str | None], Awaitable[HttpResponseBase]]
 
 START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 READY_SECONDS = 2.0  # longest a health check waits for the log
@@ -70,11 +76,19 @@ async def item(request: HttpRequest, item_id: str) -> HttpResponseBase:
 
 @require_GET
 async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
-    """Stream a job's events."""
-    return await _stream(request, lambda user: [parse(f"job:{job_id}")])
+    """Stream a job's events, where it stands first; the stream ends with the job."""
+
+    async def serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+        return await jobs.serve(hub, subscriber, UUID(job_id), last_event_id)
+
+    return await _stream(request, lambda user: [parse(f"job:{job_id}")], serve)
 
 
-async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
+async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
+    return EventStream(subscriber.chunks(last_event_id), subscriber=subscriber)
+
+
+async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     hub = await switchboard.hub()
     if not await _running(hub) or not hub.database_up:
         return EventStream.ended("database")
@@ -89,7 +103,10 @@ async def _stream(request: HttpRequest, choose: Choose) -> HttpResponseBase:
     if hub.draining:
         return EventStream.ended("drain")
     subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
-    return EventStream(subscriber.chunks(_last_event_id(request)), subscriber=subscriber)
+    try:
+        return await serve(hub, subscriber, _last_event_id(request))
+    except (*DATABASE_AWAY, OperationalError, InterfaceError):
+        return EventStream.ended("database")
 
 
 def _last_event_id(request: HttpRequest) -> str | None:
@@ -123,8 +140,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     hub = await switchboard.hub()
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            await hub.look()
+        # Shielded: psycopg waits for the server also when it is to stop waiting for it.
+        await asyncio.wait_for(asyncio.shield(hub.look()), READY_SECONDS)
         database = True
     except DATABASE_AWAY:
         database = False
@@ -147,7 +164,11 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 async def show_metrics(request: HttpRequest) -> HttpResponse:
     """Show this process's numbers to Prometheus; keep the address from the public by the proxy."""
     hub = await switchboard.hub()
-    return HttpResponse(metrics.render(hub), content_type=metrics.CONTENT_TYPE)
+    pressure: tuple[Any, ...] = ()
+    with contextlib.suppress(*DATABASE_AWAY):
+        asked = asyncio.ensure_future(hub.fetch(PRESSURE_SQL))
+        [pressure] = await asyncio.wait_for(asyncio.shield(asked), READY_SECONDS)
+    return HttpResponse(metrics.render(hub, pressure), content_type=metrics.CONTENT_TYPE)
 
 
 def _state(body: dict[str, object]) -> HttpResponse:

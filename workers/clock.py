@@ -1,7 +1,8 @@
 """The clock: what makes the workers' promises hold without broker and beat.
 
 Each Celery worker ticks by itself, in threads of its main process that begin before it has
-reached its broker: one places and publishes, one reacts. Tasks only make it sooner.
+reached its broker: one places and publishes, one reacts, one sees to jobs, one begins the broadcasts
+whose time has come. Tasks only make it sooner. Another looks out for transactions that stay open.
 """
 
 import logging
@@ -75,12 +76,16 @@ class Clock(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, parent: Any) -> None:
         """Begin to tick."""
-        from workers import reactions, sequencer  # not before the apps are ready
+        from events import broadcasts  # not before the apps are ready
+        from workers import jobs, reactions, sequencer, watch
 
         seconds = settings.WORKERS_CLOCK_SECONDS
         self._tickers = [
             Ticker("sequencer", sequencer.run, seconds=seconds),
             Ticker("reactions", reactions.run, seconds=seconds),
+            Ticker("jobs", jobs.look, seconds=seconds),
+            Ticker("broadcasts", broadcasts.begin_due, seconds=seconds),
+            Ticker("watch", watch.Watch().look, seconds=watch.SECONDS),
         ]
         for ticker in self._tickers:
             ticker.start()

@@ -1,9 +1,11 @@
 """Who is told of what: the reactions that raise notifications."""
 
 from collections.abc import Mapping
+from time import time
 
 from events import items, mentions, notifications, watching
 from events.comments import CommentAdded
+from events.jobs import JobFailed, TaskComplete
 from events.models import Comment, Item
 from workers.reactions import Cause, reaction
 
@@ -38,6 +40,26 @@ def tell_of_comment(cause: Cause) -> None:
     )
     told = {user_id: reasons[user_id] for user_id in reasons if user_id in may_read}
     notifications.raise_comment(about, told, caused_by=cause.entry.id)
+
+
+@reaction(to=TaskComplete)
+def tell_of_job_done(cause: Cause) -> None:
+    """Tell whose job it is that it is done."""
+    _tell_of_job(cause, "is done")
+
+
+@reaction(to=JobFailed)
+def tell_of_job_failed(cause: Cause) -> None:
+    """Tell whose job it is that it failed. Of one that was cancelled nobody is told: they asked for it."""
+    _tell_of_job(cause, "failed")
+
+
+def _tell_of_job(cause: Cause, how: str) -> None:
+    event = cause.event
+    assert isinstance(event, TaskComplete | JobFailed)  # noqa: S101 (what it is registered for)
+    message = f"Your job “{event.task_type}” {how}"
+    about = notifications.Job(id=event.job_id, message=message, timestamp=int(time()))
+    notifications.raise_job(about, int(event.user_id), caused_by=cause.entry.id)
 
 
 def _reasons(item: Item, *, mentioned: set[int], answered: set[int]) -> dict[int, list[str]]:

@@ -15,7 +15,7 @@ from events import erasure, log, retention
 from workers import reactions, wake
 from workers.models import Checkpoint, Delivery
 
-TURN_SECONDS = 5  # longest somebody's click waits for the reactions' turn
+TURN_SECONDS = 4  # longest somebody's click waits for the reactions' turn; DATABASE_ANSWER_SECONDS is longer
 
 
 @dataclass(frozen=True, slots=True)

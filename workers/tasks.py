@@ -8,9 +8,10 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from events import retention
-from workers import reactions, sequencer, wake
+from workers import digest, jobs, reactions, sequencer, wake
 
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
+DIGEST_SECONDS = 60.0  # of each run, as above
 
 
 @shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
@@ -28,11 +29,24 @@ def react() -> None:
     _work(reactions.run)
 
 
+@shared_task(name=wake.JOBS)  # type: ignore[untyped-decorator]
+def look() -> None:
+    """Send the jobs that are due to whoever runs them."""
+    wake.waker().clear(wake.JOBS)
+    _work(jobs.look)
+
+
 @shared_task(name="workers.keep")  # type: ignore[untyped-decorator]
 def keep() -> None:
     """Prune what the settings say is too old, and what else died of age."""
     days = settings.EVENTS_RETENTION_DAYS
     _work(lambda: retention.keep(timedelta(days=days) if days else None, seconds=KEEP_SECONDS))
+
+
+@shared_task(name="workers.digest")  # type: ignore[untyped-decorator]
+def mail_digests() -> None:
+    """Mail the digests that are due."""
+    _work(lambda: digest.run(seconds=DIGEST_SECONDS))
 
 
 def _work(work: Callable[[], int]) -> int:

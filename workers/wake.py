@@ -27,6 +27,7 @@ PAUSE_SECONDS = (0.5, 5.0)  # no tries for so long after a failure, doubling
 
 PLACE = "workers.place"
 REACT = "workers.react"
+JOBS = "workers.jobs"
 
 
 class Waker:

@@ -116,7 +116,7 @@ $$;
 
 # The functions that were there before stay as they are now: they do what they did, and more.
 BACKWARD = r"""
-DROP FUNCTION tickertape_erase, tickertape_overwritten;
+DROP FUNCTION tickertape_erase, tickertape_overwritten, tickertape_take_turns;
 """
 
 

@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ("count", models.IntegerField()),
                 ("read", models.BooleanField(default=False)),
                 ("archived", models.BooleanField(default=False)),
+                ("since", models.DateTimeField()),
                 ("created_at", models.DateTimeField()),
             ],
         ),
@@ -141,7 +142,7 @@ class Migration(migrations.Migration):
             model_name="notification",
             index=models.Index(
                 condition=models.Q(("delivery", "digest"), ("read", False)),
-                fields=["created_at"],
+                fields=["user_id", "since"],
                 name="events_inbox_digest",
             ),
         ),

@@ -4,6 +4,7 @@ Rows of `Event` are written by `log.append` and placed by the database alone; ev
 table has one module that changes it.
 """
 
+from events.models.broadcasts import Broadcast, BroadcastDismissal
 from events.models.inbox import Email, Inbox, Notification, Preferences, Watch
 from events.models.items import Comment, Item, ItemMember
 from events.models.jobs import Job, JobFile, JobRun
@@ -12,6 +13,8 @@ from events.models.requests import ApiKey, IdempotencyKey
 
 __all__ = [
     "ApiKey",
+    "Broadcast",
+    "BroadcastDismissal",
     "ChannelPosition",
     "Comment",
     "Email",

@@ -81,6 +81,7 @@ class Notification(models.Model):
     count = models.IntegerField()
     read = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
+    since = models.DateTimeField()
     created_at = models.DateTimeField()
 
     class Meta:
@@ -100,7 +101,7 @@ class Notification(models.Model):
                 fields=["item_id", "user_id"], name="events_inbox_item", condition=models.Q(read=False)
             ),
             models.Index(
-                fields=["created_at"],
+                fields=["user_id", "since"],
                 name="events_inbox_digest",
                 condition=models.Q(delivery="digest", read=False),
             ),

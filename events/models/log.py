@@ -66,6 +66,9 @@ class LogState(models.Model):
     timeline = models.TextField()
     home = models.TextField(default="")
     ticked_at = models.DateTimeField(null=True)  # when a worker's clock last placed
+    settled_to = models.BigIntegerField(db_default=0)  # ids up to here are placed, or never will be
+    taken_to = models.BigIntegerField(db_default=0)  # ids up to here had been taken …
+    taken_before = models.BigIntegerField(db_default=0)  # … by transactions of lower numbers than this
 
     class Meta:
         """One row, held by the database."""

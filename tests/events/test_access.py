@@ -115,6 +115,20 @@ def test_a_session_deleted_by_any_hand_ends_its_streams(users, api):
     assert access_changes() == [{"session": session_digest(key), "reason": "session_ended"}]
 
 
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [(-1, ["session_cut_short"]), (24 * 3600, ["session_cut_short"]), (14 * 24 * 3600 - 30, []), (10**7, [])],
+    ids=["to the past", "by days", "by what clocks differ", "longer"],
+)
+def test_a_session_cut_short_ends_its_streams(users, api, left, told):
+    key = api("bob").client.session.session_key
+    Session.objects.filter(pk=key).update(expire_date=timezone.now() + timedelta(seconds=left))
+
+    assert [(change["session"], change["reason"]) for change in access_changes()] == [
+        (session_digest(key), reason) for reason in told
+    ]
+
+
 def test_a_login_over_another_session_ends_that_one(users, api):
     client = api("bob")
     old = client.client.session.session_key
@@ -137,10 +151,11 @@ def test_another_user_logging_in_through_another_page_ends_the_old_session(users
 def test_a_clean_up_of_old_sessions_tells_nothing(users, api):
     key = api("bob").client.session.session_key
     Session.objects.filter(pk=key).update(expire_date=timezone.now() - timedelta(days=1))
+    told = access_changes()
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
 
     assert not Session.objects.filter(pk=key).exists()
-    assert access_changes() == []
+    assert access_changes() == told
 
 
 def test_a_change_rolled_back_sends_nobody_away(users):

@@ -52,7 +52,8 @@ def alone() -> Iterator[Stack]:
         try:
             postgres.start()
             valkey.start()
-            with Stack(postgres, valkey, folder, name="alone", **HASTY) as stack:
+            reacting = {"DJANGO_SETTINGS_MODULE": "tests.reacting.settings"}
+            with Stack(postgres, valkey, folder, name="alone", **HASTY, **reacting) as stack:
                 stack.start("daphne", "uvicorn", "worker")
                 yield stack
         finally:

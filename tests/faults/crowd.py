@@ -30,9 +30,9 @@ _ID = re.compile(rb"^id: (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a crowd does: `count` clients come `within` so many seconds, to the ports in turn.
+    """What a crowd does: `count` clients come `within` so many seconds, to the first of the ports.
 
-    Who was ended comes back after the time it was told, to another port, with its last id.
+    Who was ended comes back after the time it was told, to the next port, with its last id.
     It is over when everyone has got the events noted as 0 to `last`.
     """
 
@@ -45,8 +45,8 @@ class Plan:
     within: float = 1.0
     seconds: float = 60.0
     first: int = 0  # the number of the first event that is due
-    receive_buffer: int = 0
     live_from: int = -1  # events from this one on are timed
+    every: int = 0  # events after which it says that everyone has got them
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         plan = self.crowd.plan
         while True:
-            port = plan.ports[(self.number + self.calls) % len(plan.ports)]
+            port = plan.ports[min(self.calls, len(plan.ports) - 1)]
             self.calls += 1
             try:
                 await loop.create_connection(lambda: self, "127.0.0.1", port)
@@ -153,6 +153,7 @@ class Crowd:
         self.report = Report()
         self.over = False
         self._opened = self._caught_up = self._done = 0
+        self._passed: dict[int, int] = {}  # how many clients got so many events
         self._tasks: set[asyncio.Task[None]] = set()
         self._everyone = asyncio.Event()
 
@@ -212,6 +213,11 @@ class Crowd:
                 self.report.caught_up = time.monotonic() - self._began
         if before < timed <= now and before == timed - 1:
             self.report.late.append(time.time())
+        if every := self.plan.every:
+            for many in range((before + 1) // every + 1, (now + 1) // every + 1):
+                self._passed[many] = self._passed.get(many, 0) + 1
+                if self._passed[many] == self.plan.count:
+                    say("passed", events=many * every)
         if before < self.plan.last <= now:
             self._done += 1
             if self._done == self.plan.count:

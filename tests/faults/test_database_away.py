@@ -1,16 +1,26 @@
-"""PostgreSQL goes away and comes back: requests are told so, streams wait, nothing is lost."""
+"""PostgreSQL goes away and comes back: requests are told so, streams wait, nothing is lost.
 
+It ends, as a crash ends it; or it freezes, and then its kernel goes on taking what it is sent.
+"""
+
+import contextlib
+import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
 
-from tests.faults.people import both, new_item, on_both, say
-from tests.faults.wire import Wire
-from tests.stack import eventually
+from project import processes
+from tests.faults.people import SERVERS, both, new_item, on_both, say
+from tests.faults.wire import Wire, append
+from tests.stack import Stack, eventually
+
+ANSWER_SECONDS = 8.0  # longest until an answer: a wait for a connection, then one for what it says
+AWAY_SECONDS = 12.0
 
 
 @pytest.fixture
@@ -19,20 +29,30 @@ def item(alone):
     return new_item(alone.login("alice"))
 
 
-@pytest.fixture
-def stopped(alone):
-    """Stop the database as a crash does; start it again when called, or at the end."""
+def stop(stack: Stack) -> Callable[[], None]:
+    stack.postgres.process.send_signal(signal.SIGQUIT)
+    stack.postgres.process.wait(10)
+    return stack.postgres.start
 
-    def start() -> None:
-        alone.postgres.start()
 
-    def stop():
-        alone.postgres.process.send_signal(signal.SIGQUIT)
-        alone.postgres.process.wait(10)
-        return start
+def freeze(stack: Stack) -> Callable[[], None]:
+    os.kill(stack.postgres.pid, signal.SIGSTOP)  # first: it has no more children then
+    family = [stack.postgres.pid, *processes.descendants(stack.postgres.pid)]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    return lambda: processes.send(family, signal.SIGCONT)
 
-    yield stop
-    start()
+
+@pytest.fixture(params=[stop, freeze], ids=["stopped", "frozen"])
+def away(alone, request):
+    """Have the database go away; it comes back when what this returns is called, or at the end."""
+    with contextlib.ExitStack() as back:
+
+        def go() -> Callable[[], None]:
+            back.callback(request.param(alone))
+            return back.close
+
+        yield go
 
 
 def write_is_refused(client, item: str) -> None:
@@ -66,38 +86,98 @@ def stream_says_why_it_ends(client, item: str) -> None:
 CHECKS = (write_is_refused, read_is_refused, is_alive_and_not_ready, stream_says_why_it_ends)
 
 
-def test_streams_stay_open_while_postgresql_restarts(alone, item, stopped):
+class Calls:
+    """Somebody who calls: each `Called` of the log must come back as one `Echoed`."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._called: list[int] = []
+        with stack.connect() as connection:
+            self._first = connection.execute("SELECT coalesce(max(id), 0) FROM events_event").fetchone()[0]
+
+    def call(self, number: int = 5) -> None:
+        with self._stack.connect() as connection:
+            for _ in range(number):
+                append(connection, "item:1", data={"n": len(self._called)}, kind="Called")
+                self._called.append(len(self._called))
+
+    def answered(self) -> bool:
+        """Every call was reacted to, once."""
+        with self._stack.connect() as connection:
+            rows = connection.execute(
+                "SELECT (data::json->>'n')::int FROM events_event WHERE type = 'Echoed' AND id > %s"
+                " ORDER BY 1",
+                [self._first],
+            ).fetchall()
+        return [n for (n,) in rows] == self._called
+
+
+def test_streams_stay_open_while_postgresql_is_away(alone, item, away, figure, request):
     alice = both(alone, "alice")
-    with on_both(alone, alice, f"/streams/items/{item}/") as streams:
+    calls = Calls(alone)
+    with contextlib.ExitStack() as opened:
+        streams = opened.enter_context(on_both(alone, alice, f"/streams/items/{item}/"))
+        wires = [opened.enter_context(Wire(alice[name], f"/streams/items/{item}/")) for name in SERVERS]
         say(alice["daphne"], item, "seen before")
         for stream in streams.values():
             stream.until(lambda got: got.data.get("text") == "seen before")
+        for wire in wires:
+            wire.until(b"seen before")
         say(alice["uvicorn"], item, "just before")
-        start = stopped()
+        calls.call()
+        back = away()
 
-        with ThreadPoolExecutor() as pool:  # each waits for a connection for as long as it may
-            list(pool.map(lambda check: check[0](check[1], item), product(CHECKS, alice.values())))
+        gone = time.monotonic()
+        took: list[float] = []
+
+        def measured(check, client) -> None:
+            began = time.monotonic()
+            check(client, item)
+            took.append(time.monotonic() - began)
+
+        with ThreadPoolExecutor(16) as pool:  # each waits for a connection for as long as it may
+            list(pool.map(lambda check: measured(*check), product([*CHECKS, *CHECKS], alice.values())))
+            while time.monotonic() < gone + AWAY_SECONDS:
+                list(pool.map(lambda check: measured(*check), product(CHECKS, alice.values())))
         assert all(stream.error is None for stream in streams.values())
+        for wire in wires:  # and with a sign of life a second, while nothing else can come
+            seen = wire.body.count(b"\nid: ")
+            while wire.raw.count(b"\nid: ") < seen + AWAY_SECONDS / 2:
+                assert wire.read(seconds=3)
+            assert b"stream.end" not in wire.raw
 
-        start()
-        back = time.monotonic()
+        back()
+        healing = time.monotonic()
 
         def posted() -> bool:
-            """Posting works again."""
-            answer = alice["daphne"].post(f"/api/items/{item}/comments", json={"text": "after"})
-            return answer.status_code == 201
+            """Posting works again on both servers."""
+            answers = [
+                client.post(f"/api/items/{item}/comments", json={"text": f"after on {name}"}).status_code
+                for name, client in alice.items()
+            ]
+            return answers == [201, 201]
 
-        eventually(posted, seconds=5)
+        eventually(posted, seconds=8)
+        say(alice["daphne"], item, "last")
         for stream in streams.values():
-            stream.until(lambda got: got.data.get("text") == "after", seconds=5)
+            stream.until(lambda got: got.data.get("text") == "last", seconds=8)
             texts = [got.data["text"] for got in stream.all if got.event == "CommentAdded"]
-            assert texts == ["seen before", "just before", "after"]
+            assert texts[:2] == ["seen before", "just before"]
+            assert "lost" not in texts
             assert all(got.event != "stream.reset" for got in stream.all)
             assert stream.error is None
-        assert time.monotonic() - back < 10
+        healed = time.monotonic() - healing
+        calls.call()
+        eventually(calls.answered, seconds=10)
+        figure(
+            f"PostgreSQL {request.node.callspec.id}: slowest of {len(took)} answers {max(took):.1f} s,"
+            f" healed {healed:.1f} s after its return"
+        )
+        assert max(took) < ANSWER_SECONDS
+        assert healed < 8
 
 
-def test_a_replay_waits_for_the_database_and_goes_on(alone, item, stopped):
+def test_a_replay_waits_for_the_database_and_goes_on(alone, item, away):
     # So slow a reader that the database goes away in the middle of its replay.
     alice = alone.login("alice", alone.url("uvicorn"))
     texts = [f"<{number}>" + "x" * 19_000 for number in range(60)]
@@ -108,11 +188,11 @@ def test_a_replay_waits_for_the_database_and_goes_on(alone, item, stopped):
 
     with Wire(alice, f"/streams/items/{item}/?last_event_id=earliest", receive_buffer=4_096) as wire:
         wire.until(texts[0].encode())
-        start = stopped()
+        back = away()
         reader = threading.Thread(target=wire.until, args=(texts[-1].encode(),), kwargs={"seconds": 30})
         reader.start()
         time.sleep(1)  # it reads what was on its way, then what says that it must wait
-        start()
+        back()
         reader.join(30)
     body = wire.body
     assert [body.count(text.encode()) for text in texts] == [1] * len(texts)

@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 
 from project import processes
+from tests.faults.crowd import crowd
 from tests.faults.people import new_item, retries, settle
-from tests.faults.wire import Wire
+from tests.faults.wire import Wire, append
 from tests.stack import eventually
 
 DRAIN_SECONDS = 2
 STREAMS = 20
+CROWD = 200
 
 
 @pytest.fixture(params=["daphne7", "uvicorn7"])
@@ -59,6 +62,42 @@ def test_a_stopping_server_sends_its_streams_elsewhere_and_ends(rough, leaving):
     waits_given = [retries(wire.body)[-1] for wire in wires]
     assert len(set(waits_given)) > STREAMS * 3 / 4  # a crowd must not come back as one
     assert "Traceback" not in rough.log(leaving).read_text()
+
+
+def test_a_crowd_is_sent_elsewhere_one_by_one_and_misses_nothing_there(rough, leaving, figure):
+    alice = rough.login("alice", rough.url(leaving))
+    channel = f"item:{new_item(alice)}"
+    path, process = f"/streams/?channel={channel}", rough.processes[leaving]
+    settle(rough)
+    ports = [rough.ports[leaving], rough.ports["uvicorn" if leaving.startswith("daphne") else "daphne"]]
+    with rough.connect() as connection, crowd(alice, ports, path, count=CROWD, last=99) as coming:
+        coming.until("opened")
+        began = time.time()
+        process.send_signal(signal.SIGTERM)
+        for n in range(100):  # during it and after it
+            append(connection, channel, data={"n": n})
+            time.sleep(DRAIN_SECONDS / 50)
+            if n == 25:
+                with Wire(alice, path) as late:  # who comes in the middle of it is told the same
+                    assert late.to_end().endswith(b'event: stream.end\ndata: {"reason":"drain"}\n\n')
+                    assert late.status == 200
+                    assert len(retries(late.body)) == 1
+        report = coming.report()
+    assert process.wait(DRAIN_SECONDS + 5) == 0
+    assert report.wrong == []
+    assert (report.ends, report.refused) == ({"drain": CROWD}, 0)
+    gone = sorted(at - began for at in report.ended_at)
+    figure(
+        f"{leaving.rstrip('7')}: {CROWD} streams ended between {gone[0]:.1f} and {gone[-1]:.1f} s of a drain"
+        f" of {DRAIN_SECONDS} s, told to wait {min(report.retries)} to {max(report.retries)} ms,"
+        f" {len(set(report.retries))} of them different"
+    )
+    for quarter in range(4):  # as many in each: no wave
+        part = [at for at in gone if quarter <= at / DRAIN_SECONDS * 4 < quarter + 1]
+        assert len(part) > CROWD / 8
+    wait = max(DRAIN_SECONDS, settings.STREAMS_RETRY_SECONDS) * 1000
+    assert all(wait * 0.5 <= retry <= wait * 1.5 for retry in report.retries)
+    assert len(set(report.retries)) > CROWD * 3 / 4
 
 
 def test_a_reader_that_takes_nothing_holds_nobody_up(rough, leaving):

@@ -175,10 +175,15 @@ def test_a_promoted_replica_is_noticed_and_nothing_of_the_lost_history_is_shown_
         for server in SERVERS:  # it is there, and takes no writes yet
 
             def refused(server: str = server) -> bool:
-                """A post is refused as one that may be tried again."""
-                answer = scene.say("too early", server=server)
-                assert answer.status_code == 503, answer.text
-                return answer.json()["code"] == "unavailable"
+                """What needs a write is refused as something that may be tried again."""
+                login = {"username": "bob", "password": "demo-bob"}
+                for answer in (
+                    scene.say("too early", server=server),
+                    httpx.post(stack.url(server) + "/api/session", json=login, timeout=15),
+                ):
+                    assert answer.status_code == 503, answer.text
+                    assert answer.json()["code"] == "unavailable"
+                return True
 
             eventually(refused, seconds=5)
         assert all(stream.error is None for stream in streams.values())

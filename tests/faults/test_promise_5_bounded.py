@@ -3,9 +3,11 @@
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
+from tests.faults.crowd import crowd
 from tests.faults.people import new_item, noted, notes, settle
 from tests.faults.wire import Wire, append, blocks, memory, unread
 from tests.stack import eventually, listening
@@ -19,6 +21,15 @@ READER_BYTES = 1_000_000
 OTHER_BYTES = 40_000_000  # the ring, batches, pages of the log as rows, fragmentation
 LATER_BYTES = 10_000_000  # what the last two thirds of the events may add: nothing but noise
 KERNEL_BYTES = 256 * 1024  # SO_SNDBUF is doubled by the kernel for its own bookkeeping (socket(7))
+ALONE, CROWDED = 60_000_000, 200_000_000
+# Twenty events, one of them as large as can be.
+LARGE_STEP_EVENTS, LARGE_STEP = 20, 19 * 50_000 + 990_000
+APPEND_MANY = """
+INSERT INTO events_event (type, version, data, channels)
+SELECT 'Noted', 1,
+       '{"n":' || n || ',"text":"' || repeat('x', CASE n %% 20 WHEN 7 THEN 990000 ELSE 50000 END) || '"}', %s
+FROM generate_series(%s::int, %s::int) AS n ORDER BY n
+"""
 SLOW_EVENTS, SLOW_BYTES_A_SECOND = 60, 300_000  # 1.2 MB on a channel of its own
 
 
@@ -104,3 +115,80 @@ def test_promise_5_readers_that_never_read_cost_little_and_are_cut_off(rough, bo
     assert most < NEVER_READERS * READER_BYTES + OTHER_BYTES
     assert later < LATER_BYTES
     assert most_kernel < KERNEL_BYTES
+
+
+class Publishing:
+    """Events of a channel, appended by the thousand and as fast as two readers take them."""
+
+    BEGUN = 25_000_000  # bytes that may be under way
+
+    def __init__(self, connection, client, port: int, channel: str) -> None:
+        self.connection = connection
+        self.client = client
+        self.port = port
+        self.channel = channel
+
+    def run(self, total: int, watch: Callable[[], object]) -> float:
+        """Have so many bytes published and read; return the bytes that came through in a second."""
+        count = total // LARGE_STEP * LARGE_STEP_EVENTS
+        path = f"/streams/?channel={self.channel}"
+        plan = {"count": 2, "last": count - 1, "every": LARGE_STEP_EVENTS, "seconds": 500, "within": 0}
+        with crowd(self.client, [self.port], path, **plan) as readers:
+            readers.until("opened")
+            began = time.monotonic()
+            read = 0
+            for first in range(0, count, LARGE_STEP_EVENTS):
+                while (first - read) / LARGE_STEP_EVENTS * LARGE_STEP > self.BEGUN:
+                    read = readers.until("passed")["events"]
+                    watch()
+                self.connection.execute(APPEND_MANY, [[self.channel], first, first + LARGE_STEP_EVENTS - 1])
+                watch()
+            report = readers.report()
+        assert report.wrong == []
+        assert report.refused == 0
+        return total / (time.monotonic() - began)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["daphne5", "uvicorn5"])
+def test_promise_5_a_gigabyte_past_two_hundred_that_never_read(rough, name, figure):
+    # So that all of it goes past all of them.
+    rough.start(name, STREAMS_STALL_SECONDS="600", SERVE_USER_TIMEOUT_SECONDS="600")
+    try:
+        alice = rough.login("alice", rough.url(name))
+        pid, port = rough.processes[name].pid, rough.ports[name]
+        alone, crowded = f"item:{new_item(alice)}", f"item:{new_item(alice)}"
+        settle(rough)
+        fresh = memory(pid)
+        with contextlib.ExitStack() as opened:
+            connection = opened.enter_context(rough.connect())
+            before_speed = Publishing(connection, alice, port, alone).run(ALONE, int)
+            path = f"/streams/?channel={crowded}"
+            wires = [opened.enter_context(Wire(alice, path, receive_buffer=4_096)) for _ in range(200)]
+            for wire in wires:
+                wire.until(b"stream.open")
+            never = {wire.port for wire in wires}
+            warm, most, kernel = memory(pid), [0], [0]
+
+            def watch() -> None:
+                most[0] = max(most[0], memory(pid))
+                kernel[0] = max([kernel[0], *(held for peer, held in unread(port).items() if peer in never)])
+
+            speed = Publishing(connection, alice, port, crowded).run(CROWDED, watch)
+            watch()
+            assert never <= set(unread(port))
+            for wire in wires:
+                wire.close()
+            again = Publishing(connection, alice, port, f"item:{new_item(alice)}").run(ALONE, int)
+        figure(
+            f"{name.rstrip('5')}: {CROWDED / 1e6:.0f} MB past 200 clients that never read:"
+            f" +{(most[0] - warm) / 1e6:.0f} MB (+{(most[0] - fresh) / 1e6:.0f} since the start, ring"
+            f" and all), at most {kernel[0] / 1024:.0f} KiB each in the kernel; two readers beside them got"
+            f" {speed / 1e6:.1f} MB/s, {before_speed / 1e6:.1f} before and {again / 1e6:.1f} after"
+        )
+        assert most[0] - fresh < 64_000_000
+        assert kernel[0] < KERNEL_BYTES
+        assert speed > 0.8 * min(before_speed, again)
+    finally:
+        rough.stop(name)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.people import SERVERS, new_item, noted, on_both, retries, settle
 from tests.faults.wire import Wire, append, unread
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, listening
 
 END_SECONDS = 1.0
 END_WITHOUT_REDIS_SECONDS = 2.0
@@ -87,6 +87,13 @@ def password_changed_in_sql(case: Case) -> None:
     case.sql("UPDATE auth_user SET password = 'another' WHERE id = %s", case.user_id)
 
 
+def session_cut_short_in_sql(case: Case) -> None:
+    case.sql(
+        "UPDATE django_session SET expire_date = now() - interval '1 second' WHERE session_key = ANY(%s)",
+        case.session_keys(),
+    )
+
+
 def user_disabled_by_an_admin(case: Case) -> None:
     admin = case.stack.login("admin")
     page = f"/admin/auth/user/{case.user_id}/change/"
@@ -106,6 +113,7 @@ TAKEN = {
     user_disabled_by_an_admin: 401,
     user_deleted_in_sql: 401,
     password_changed_in_sql: 401,
+    session_cut_short_in_sql: 401,
 }
 
 
@@ -145,16 +153,19 @@ def case(rough):
     made.connection.close()
 
 
-def assert_ends(case: Case, take: Callable[[Case], None], status: int, *, seconds: float) -> float:
+def assert_ends(
+    case: Case, take: Callable[[Case], None], status: int, *, seconds: float, channel: str | None = None
+) -> float:
     """Open streams, take the permission away, append; check the ends. Return the longest time it took."""
-    path = f"/streams/?channel={case.channel}"
+    channel = channel or case.channel
+    path = f"/streams/?channel={channel}"
     with on_both(case.stack, case.mallory, path) as streams:
-        append(case.connection, case.channel, data={"n": "before"})
+        append(case.connection, channel, data={"n": "before"})
         for stream in streams.values():
             stream.until(noted("before"))
         take(case)
         taken = time.perf_counter()
-        append(case.connection, case.channel, data={"n": "secret"})
+        append(case.connection, channel, data={"n": "secret"})
         slowest = 0.0
         for stream in streams.values():
             rest = stream.ended(seconds=seconds + 5)
@@ -190,6 +201,79 @@ def test_promise_8_an_item_made_members_only_ends_the_streams_of_others(rough):
 
     assert_ends(case, close, 403, seconds=END_SECONDS + NOISE_SECONDS)
     case.connection.close()
+
+
+def membership_of_the_group_removed(case: Case, group: int) -> None:
+    case.sql("DELETE FROM auth_user_groups WHERE group_id = %s AND user_id = %s", group, case.user_id)
+
+
+def group_deleted(case: Case, group: int) -> None:
+    case.sql(
+        "WITH members AS (DELETE FROM auth_user_groups WHERE group_id = %s)"
+        " DELETE FROM auth_group WHERE id = %s",
+        group,
+        group,
+    )
+
+
+def group_renamed(case: Case, group: int) -> None:
+    case.sql("UPDATE auth_group SET name = name || '-of-old' WHERE id = %s", group)
+
+
+@pytest.mark.parametrize("take", [membership_of_the_group_removed, group_deleted, group_renamed])
+def test_promise_8_who_is_no_longer_of_a_group_hears_it_no_more(case, take, figure):
+    name = f"team{time.monotonic_ns()}"
+    [group] = case.connection.execute(
+        "WITH made AS (INSERT INTO auth_group (name) VALUES (%s) RETURNING id), member AS"
+        " (INSERT INTO auth_user_groups (user_id, group_id) SELECT %s, id FROM made) SELECT id FROM made",
+        [name, case.user_id],
+    ).fetchone()
+    settle(case.stack)
+    took = assert_ends(
+        case, lambda case: take(case, group), 403,
+        seconds=END_SECONDS + NOISE_SECONDS, channel=f"group:{name}",
+    )  # fmt: skip
+    figure(f"access: {take.__name__.replace('_', ' ')}: stream ended after {took * 1000:.0f} ms")
+
+
+def test_promise_8_staff_rights_taken_away_take_with_them_what_only_staff_may_read(case):
+    assert case.owner.delete(f"/api/items/{case.item}/members/{case.user_id}").status_code == 204
+    case.connection.execute("UPDATE auth_user SET is_staff = true WHERE id = %s", [case.user_id])
+    settle(case.stack)
+
+    def take(case: Case) -> None:
+        case.sql("UPDATE auth_user SET is_staff = false WHERE id = %s", case.user_id)
+
+    assert_ends(case, take, 403, seconds=END_SECONDS + NOISE_SECONDS)
+
+
+def test_promise_8_a_logout_ends_its_own_sessions_streams_in_every_process_and_no_others(case):
+    path = f"/streams/?channel={case.channel}"
+    with contextlib.ExitStack() as opened:
+        streams = {
+            (session, server): opened.enter_context(
+                listening(elsewhere(client, case.stack.url(server)), path)
+            )
+            for session, client in case.mallory.items()
+            for server in SERVERS
+        }
+        assert case.mallory["daphne"].delete("/api/session").status_code == 204
+        left = time.perf_counter()
+        append(case.connection, case.channel, data={"n": "secret"})
+        for (session, _), stream in streams.items():
+            if session == "daphne":
+                end = stream.ended(seconds=5)[-1]
+                assert (end.event, end.data) == ("stream.end", {"reason": "revoked"})
+                assert end.at - left < END_SECONDS + NOISE_SECONDS
+                assert "secret" not in str([got.data for got in stream.all])
+            else:
+                stream.until(noted("secret"))
+                assert [got.event for got in stream.all] == ["stream.open", "Noted"]
+
+
+def elsewhere(client: httpx.Client, url: str) -> httpx.Client:
+    """Return a client of the same session at another server."""
+    return httpx.Client(base_url=url, cookies=client.cookies)
 
 
 def test_promise_8_the_owner_is_not_sent_away_with_the_others(case):

@@ -201,6 +201,25 @@ def test_every_dependency_has_its_reason_in_the_readme():
     assert dependencies() - {"types-pyyaml"} <= explained
 
 
+def test_every_promise_names_the_tests_that_hold_it():
+    table = (ROOT / "README.md").read_text().partition("## What is promised")[2].partition("\n## ")[0]
+    held = dict(re.findall(r"(?m)^\| (\d+)\. [^|]+ \| [^|]+ \| ([^|]+) \|$", table))
+    assert list(held) == [str(number) for number in range(1, 11)]
+    for number, names in held.items():
+        files = re.findall(r"`([^`]+)`", names)
+        own = [name for name in committed() if name.startswith(f"tests/faults/test_promise_{number}_")]
+        assert files, number
+        assert set(own) <= set(files), number
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "docs/settings.md"])
+def test_every_file_that_the_documents_name_exists(document):
+    named = re.findall(r"[`(]([\w.-]+/[\w./-]*)[`)]", (ROOT / document).read_text())
+    ours = {name for name in named if name.partition("/")[0] in PARTS | FURNITURE}
+    assert document != "README.md" or len(ours) > 30
+    assert {name for name in ours if not (ROOT / name).exists()} == set()
+
+
 def test_the_models_and_the_migrations_agree(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         call_command("makemigrations", check=True, dry_run=True, verbosity=0)

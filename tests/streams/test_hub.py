@@ -449,3 +449,37 @@ async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub,
     await hub._advance(begin + 6)
     assert len(questions) == 1
     assert len(hub.ring.after([ITEM], begin)) == 6
+
+
+@quiet
+async def test_a_burst_is_joined_once_for_all_who_hear_it(hub, world, subscribe, settings):
+    begin = hub.position
+    async with subscribe() as one, subscribe(ITEM, "item:43") as two, subscribe("item:43") as three:
+        for stream in (one, two, three):
+            await stream.frame()
+        await world.append(*range(100))
+        await world.append(100, 101, channels=(ITEM, "item:43"))
+        await world.append(*range(102, 110), text="x" * settings.STREAMS_WRITE_BYTES)
+        assert hub.apply(await world.batch(begin))
+        [burst, *rest] = one.subscriber._buffer
+        assert burst is two.subscriber._buffer[0]
+        assert burst.count(b"\n\n") == 100
+        assert len(rest) <= 5
+        assert await one.take(110) == list(range(110))
+        assert await two.take(110) == list(range(110))
+        assert await three.take(2) == [100, 101]
+
+
+@quiet
+async def test_a_burst_of_which_a_reader_has_seen_a_part_brings_it_the_rest(hub, world, subscribe):
+    """Who read the log may be ahead of the hub."""
+    begin = hub.cursor
+    await world.append(*range(6))
+    head = await world.head()
+    first = await world.batch(begin.position, begin.position + 3)
+    async with subscribe() as stream:
+        await stream.frame()
+        stream.subscriber.position = first.last
+        assert hub.apply(await world.batch(begin.position))
+        assert await stream.take(3) == [3, 4, 5]
+        assert stream.subscriber.position == head.position

@@ -96,8 +96,8 @@ async def test_an_event_committed_during_replay_arrives_once(hub, world, subscri
         assert await stream.take(1) == [5]
 
 
-async def test_a_replay_from_the_ring_takes_pages_too(hub, world, subscribe, settings):
-    settings.STREAMS_PAGE_BYTES = 150
+async def test_a_replay_from_the_ring_takes_a_piece_at_a_time_too(hub, world, subscribe, settings):
+    settings.STREAMS_WRITE_BYTES = 150
     begin = hub.cursor
     await world.append(*range(5))
     await tell(hub, world)

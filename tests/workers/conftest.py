@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from events import log
 from events.registry import EventType
 from streams.batch import Batch, redis_channel
-from tests.events.conftest import background, held  # noqa: F401  (fixtures, for races)
+from tests.events.conftest import api, background, held  # noqa: F401 (fixtures)
 
 
 class WorkTested(EventType):

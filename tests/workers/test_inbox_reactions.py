@@ -4,12 +4,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from events import comments, items, log, mentions, notifications, preferences, watching
+from events import comments, items, jobs, log, mentions, notifications, preferences, runs, watching
 from events.models import Event, Notification
 from tests.events.support import until_someone_waits
 from tests.inbox import react, stream_of
 from workers import reactions
-from workers.models import Checkpoint
+from workers.models import Checkpoint, Delivery
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_a_comment_on_my_item(users, item):
         "actors": [str(users.bob.pk)],
         "people": 1,
         "count": 1,
-        "timestamp": event["timestamp"],
+        "since": int(made.created_at.timestamp()),
+        "timestamp": int(made.created_at.timestamp()),
     }
     assert told(users.alice) == [("comment", "bob commented on “Tickets”")]
 
@@ -347,6 +348,7 @@ def test_running_again_tells_nobody_twice_and_changes_nothing(users, item):
 
     assert list(Notification.objects.order_by("pk").values()) == before
     assert Event.objects.count() == count
+    assert not Delivery.objects.exists(), "nor did it fail"
 
 
 def test_of_one_cause_two_at_once_tell_once(users, item, held, background):
@@ -364,6 +366,7 @@ def test_of_one_cause_two_at_once_tell_once(users, item, held, background):
     second.result(20)
 
     assert len(raised(users.alice)) == 1
+    assert Notification.objects.get(user_id=users.alice.pk).count == 1
 
 
 def test_it_says_what_caused_it(users, item):
@@ -400,14 +403,51 @@ def test_a_read_all_that_waited_for_a_raise_reads_it_too(users, item, held, back
 # --- Jobs -------------------------------------------------------------------------------------
 
 
-def test_a_job_of_mine_that_ended(users, item):
-    cause = Event.objects.latest("id").pk  # whatever it is that says so
-    about = notifications.Job("j-1", "Your job “export” is complete", 1_700_000_000)
-    for _ in range(2):
-        with transaction.atomic():
-            notifications.raise_job(about, users.alice.pk, caused_by=cause)
+@pytest.fixture
+def job(users):
+    """A job of alice's that a worker has in hand."""
+    with transaction.atomic():
+        queued = jobs.queue(users.alice, name="export", params={})
+    return runs.claim(queued.pk, task_id="t1")
+
+
+def test_a_job_of_mine_that_is_done(users, job):
+    runs.complete(job, {"rows": 3})
+    react()
+    Checkpoint.objects.update(position=0)
+    react()
 
     [event] = raised(users.alice)
-    assert (event["kind"], event["job_id"], event["message"]) == ("job", "j-1", about.message)
-    assert event["actors"] == []
-    assert told(users.alice) == [("job", about.message)]
+    assert (event["kind"], event["job_id"]) == ("job", str(job.job_id))
+    assert event["message"] == "Your job “export” is done"
+    assert (event["item_id"], event["actors"], event["delivery"]) == (None, [], "live")
+    assert told(users.alice) == [("job", "Your job “export” is done")]
+
+
+def test_a_job_of_mine_that_failed_and_not_each_of_its_tries(users, job):
+    runs.fail(job, runs.Failure("no", "ValueError", retry_seconds=0.0))
+    react()
+    assert told(users.alice) == []
+
+    runs.fail(runs.claim(job.job_id, task_id="t1"), runs.Failure("no", "ValueError"))
+    react()
+
+    assert told(users.alice) == [("job", "Your job “export” failed")]
+
+
+def test_a_job_that_i_cancelled_is_no_news(users):
+    with transaction.atomic():
+        queued = jobs.queue(users.alice, name="export", params={})
+    jobs.cancel(users.alice, queued.pk)
+    react()
+
+    assert "JobCancelled" in [name for name, _ in stream_of(users.alice)]
+    assert told(users.alice) == []
+
+
+def test_jobs_can_be_off(users, job):
+    preferences.change(users.alice, types={"job": "off"})
+    runs.complete(job, None)
+    react()
+
+    assert told(users.alice) == []

@@ -1,4 +1,4 @@
-"""`manage.py new_epoch`: after a restore in place, which nothing can notice by itself."""
+"""`manage.py new_epoch`: after a restore of which nothing is left to notice it by."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ class Command(BaseCommand):
 
     help = (
         "Begin a new epoch of the log: every client is told that continuity is lost (stream.reset) and"
-        " loads its state anew. Needed after a restore into the same cluster; a fail-over, another"
-        " cluster and a head that went back are noticed without it."
+        " loads its state anew. Needed after a data folder was put back while neither a process nor Redis"
+        " went on; a fail-over and a restored dump are noticed without it (docs/operations.md)."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

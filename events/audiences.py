@@ -1,0 +1,106 @@
+"""Audiences: whom a broadcast is for, as addresses, which are channels of one kind.
+
+`system` is everyone, `group:<name>` a group, `user:<id>` a user; `item:<id>` stands for the item's
+watchers, who are reached by their own channels wherever they are.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser, Group
+from django.db.models import Q
+
+from events import watching
+from events.channels import SYSTEM, Channel, is_name, own_channels, user_channel
+from events.errors import FieldError
+from events.models import Item
+
+USERS_MOST = 1_000  # of one audience: who means more of them means a group
+CHANNELS_MOST = 100  # of one event; more users take more events, more groups are refused
+
+
+def channels(audience: Sequence[str]) -> list[Channel]:
+    """Return the channels that reach an audience as it is now; an item may have no watcher."""
+    kind, key = _split(audience[0])
+    if kind == "item":
+        return [user_channel(user_id) for user_id in sorted(_watchers(int(key)))]
+    return [Channel(address) for address in audience]
+
+
+def described(audience: Sequence[str]) -> dict[str, Any]:
+    """Return an audience in the API's form."""
+    keys = [_split(address)[1] for address in audience]
+    match _split(audience[0])[0]:
+        case "group":
+            return {"groups": keys}
+        case "user":
+            return {"users": keys}
+        case "item":
+            return {"item": keys[0]}
+        case _:
+            return {"all": True}
+
+
+def addresses(user: AbstractBaseUser, audiences: Iterable[Sequence[str]]) -> list[str]:
+    """Return the addresses that mean a user, of items only those in some audiences."""
+    items = {audience[0] for audience in audiences if audience[0].startswith("item:")}
+    watched = [address for address in items if user.pk in _watchers(int(_split(address)[1]))]
+    return [*own_channels(user), *watched]
+
+
+def reach(audience: Sequence[str]) -> int:
+    """Estimate how many users an audience has: who could log in now, each counted once."""
+    users = get_user_model()._default_manager.filter(is_active=True)
+    if SYSTEM in audience:
+        return users.count()
+    ids: set[int] = set()
+    groups = []
+    for kind, key in map(_split, audience):
+        match kind:
+            case "user":
+                ids.add(int(key))
+            case "group":
+                groups.append(key)
+            case "item":
+                ids |= _watchers(int(key))
+    return users.filter(Q(pk__in=ids) | Q(groups__name__in=groups)).distinct().count()
+
+
+def faults(audience: Sequence[str]) -> Iterator[FieldError]:
+    """Yield what is wrong with an audience: it is of one kind, and all that it names is there."""
+    kinds = {_split(address)[0] for address in audience}
+    keys = list(dict.fromkeys(_split(address)[1] for address in audience))
+    if len(kinds) != 1:
+        yield FieldError("audience", "must be one of all, groups, users and item, and not empty")
+        return
+    match kinds.pop():
+        case "user" if len(keys) > USERS_MOST:
+            yield FieldError("audience.users", f"must be at most {USERS_MOST}: use a group for more")
+        case "user":
+            there = get_user_model()._default_manager.filter(pk__in=keys, is_active=True)
+            yield from _unknown("users", keys, {str(pk) for pk in there.values_list("pk", flat=True)})
+        case "group" if len(keys) > CHANNELS_MOST:
+            yield FieldError("audience.groups", f"must be at most {CHANNELS_MOST}")
+        case "group":
+            names = Group.objects.filter(name__in=keys).values_list("name", flat=True)
+            # A group whose name cannot be a channel's is heard by nobody.
+            yield from _unknown("groups", keys, {name for name in names if is_name(f"group:{name}")})
+        case "item" if len(keys) > 1 or not Item.objects.filter(pk__in=keys).exists():
+            yield FieldError("audience.item", "there is no such item")
+
+
+def _unknown(field: str, keys: Sequence[str], there: set[str]) -> Iterator[FieldError]:
+    for index, key in enumerate(keys):
+        if key not in there:
+            yield FieldError(f"audience.{field}[{index}]", "is not known, or cannot be reached")
+
+
+def _split(address: str) -> tuple[str, str]:
+    kind, _, key = address.partition(":")
+    return kind, key
+
+
+def _watchers(item_id: int) -> frozenset[int]:
+    item = Item.objects.filter(pk=item_id).first()
+    return watching.audience(item).watching if item else frozenset()

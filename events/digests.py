@@ -1,0 +1,162 @@
+"""Digests: who is due one, what was claimed for it, and what became of it; and the way out of them.
+
+A mail cannot be sent exactly once. It is sent at most once: what is in it is claimed first, in a
+transaction of its own, and never claimed again. A claim that was not marked as sent stays to be seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core import signing
+from django.db import connection, transaction
+from django.utils import timezone
+
+from events import inbox, items, preferences, retention
+from events.channels import user_channel
+from events.errors import NotFound
+from events.log import append
+from events.models import Email, Inbox, Notification
+from events.registry import EventType
+
+EMAIL_TYPE = "digest"
+SHOWN_MOST = 50  # notifications in one mail; of more it says how many
+BATCH = 200  # users of one look for who is due
+KEPT = timedelta(days=90)  # of claims: long enough to look into what somebody says they never got
+_SALT = "events.digests.unsubscribe"
+
+
+class EmailSent(EventType):
+    """A mail was handed to the mail server."""
+
+    personal: ClassVar = {"sent_to": "user_id"}
+
+    user_id: str
+    email_type: str
+    sent_to: str
+    correlation_id: str
+
+
+class UnsubscribeLinkInvalid(NotFound):
+    """This link is not one of ours, or its account is closed."""
+
+    code = "unsubscribe_link_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What is to be mailed to whom: the latest first, and how many more there are."""
+
+    correlation_id: UUID
+    user: AbstractBaseUser
+    address: str
+    shown: Sequence[Notification]
+    more: int
+
+
+# The index holds what is for a digest and unread only; a user is passed over once they were found.
+_DUE_SQL = """
+SELECT DISTINCT n.user_id FROM events_notification n LEFT JOIN events_inbox i USING (user_id)
+WHERE n.delivery = 'digest' AND NOT n.read AND n.user_id > %s AND n.since <= %s
+  AND n.event_id > coalesce(i.digested_to, 0)
+ORDER BY n.user_id LIMIT %s
+"""
+
+
+def due(at: datetime) -> Iterator[int]:
+    """Yield who has had something for a digest waiting for long enough."""
+    before = at - timedelta(hours=settings.WORKERS_DIGEST_HOURS)
+    last = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_DUE_SQL, [last, before, BATCH])
+            found = [user_id for (user_id,) in cursor.fetchall()]
+        yield from found
+        if len(found) < BATCH:
+            return
+        last = found[-1]
+
+
+@transaction.atomic
+def claim(user_id: int, at: datetime) -> Digest | None:
+    """Claim all that waits for a user's digest; None where there is nothing to mail, or nobody to mail it to.
+
+    In their quiet hours it goes on waiting. What they may no longer read is left out.
+    """
+    inbox.lock([user_id])
+    row = Inbox.objects.get(pk=user_id)
+    waiting = Notification.objects.filter(
+        user_id=user_id, delivery="digest", read=False, event_id__gt=row.digested_to
+    )
+    pending = list(waiting.order_by("-event_id"))
+    if not pending or preferences.of([user_id])[user_id].is_quiet(at):
+        return None
+    row.digested_to = pending[0].event_id
+    row.save(update_fields=["digested_to"])
+    user = get_user_model()._default_manager.filter(pk=user_id).first()
+    address = str(getattr(user, user.get_email_field_name(), "")) if user and user.is_active else ""
+    told = _readable(user, pending) if user and address else []
+    if user is None or not told:
+        return None
+    email = Email.objects.create(correlation_id=uuid4(), user_id=user_id, email_type=EMAIL_TYPE)
+    return Digest(email.correlation_id, user, address, told[:SHOWN_MOST], len(told[SHOWN_MOST:]))
+
+
+@transaction.atomic
+def sent(digest: Digest) -> None:
+    """Say that the mail server took it."""
+    Email.objects.filter(pk=digest.correlation_id).update(sent_at=timezone.now())
+    event = EmailSent(
+        user_id=str(digest.user.pk),
+        email_type=EMAIL_TYPE,
+        sent_to=digest.address,
+        correlation_id=str(digest.correlation_id),
+    )
+    append(event, channels=[user_channel(digest.user.pk)])
+
+
+def failed(digest: Digest, error: Exception) -> None:
+    """Say that it was not sent, or nobody knows; it is not tried again."""
+    Email.objects.filter(pk=digest.correlation_id).update(error=type(error).__name__)
+
+
+def _readable(user: AbstractBaseUser, pending: Sequence[Notification]) -> Sequence[Notification]:
+    about = {row.item_id for row in pending if row.item_id is not None}
+    readable = set(items.readable_by(user).filter(pk__in=about).values_list("pk", flat=True))
+    return [row for row in pending if row.item_id is None or row.item_id in readable]
+
+
+retention.leftover(
+    "claims of mails", lambda: retention.remove_older(Email, "claimed_at", timezone.now() - KEPT)
+)
+
+
+# --- The way out --------------------------------------------------------------------------------
+
+
+def unsubscribe_token(user: AbstractBaseUser) -> str:
+    """Return what a link has to hold to let whoever has it stop a user's digests, and nothing else."""
+    return signing.dumps(user.pk, salt=_SALT)
+
+
+def subscriber(token: str) -> AbstractBaseUser:
+    """Return the user that a token is for; raise UnsubscribeLinkInvalid."""
+    try:
+        user_id = signing.loads(token, salt=_SALT)  # no age: mails are kept for years
+    except signing.BadSignature:
+        raise UnsubscribeLinkInvalid from None
+    user = get_user_model()._default_manager.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise UnsubscribeLinkInvalid
+    return user
+
+
+def unsubscribe(user: AbstractBaseUser) -> None:
+    """Have a user mailed no more: what was for the digest is live, so that nothing is missed."""
+    chosen = preferences.of([user.pk])[user.pk].types
+    preferences.change(user, types={kind: "live" for kind, way in chosen.items() if way == "digest"})

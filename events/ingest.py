@@ -1,0 +1,227 @@
+"""Events from other programs: what a key may append, and the way in.
+
+A key is shown once, when it is made; kept is only a digest. It names the channels and types that it
+may append to, by patterns. What a key appends is an event like any other, but for what would make the
+log say something that the rows do not: types that read models are folded from have verbs of their
+own, and a job of this service tells its own life.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Router, Status
+from ninja.security.base import AuthBase
+from pydantic import BaseModel, Field, ValidationError
+
+from events import jobs, log, readmodels, registry
+from events.channels import Channel, parse
+from events.errors import (
+    ChannelMalformed,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotLoggedIn,
+    PayloadInvalid,
+)
+from events.http import MOST_FAULTS
+from events.models import ApiKey, Job
+from events.rest import Body, Problem
+
+MOST_EVENTS = 100  # of one request: each is a statement in one transaction
+BEGINNING = 8  # characters of a secret that are kept: enough to tell keys apart, of 43
+PREFIX = "tt_"  # so that a secret is known for one wherever it is found
+
+_PATTERN = re.compile(r"[A-Za-z0-9_.@:+*-]{1,182}")
+
+
+class KeyUnknown(NotLoggedIn):
+    """Give a key that is valid, as a bearer."""
+
+    code = "api_key_unknown"
+    challenge = "Bearer"
+
+
+class KeyForbids(Forbidden):
+    """The key is not for these channels or types."""
+
+    code = "api_key_scope"
+
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+
+def make_key(*, name: str, channels: Sequence[str], types: Sequence[str]) -> tuple[ApiKey, str]:
+    """Return a new key with its secret, which is never to be had again. Raises Invalid."""
+    faults = tuple(pattern_faults(channels, types))
+    if faults:
+        raise Invalid(errors=faults)
+    secret = PREFIX + token_urlsafe(32)
+    key = ApiKey.objects.create(
+        name=name,
+        digest=_digest(secret),
+        beginning=secret[: len(PREFIX) + BEGINNING],
+        channels=list(channels),
+        types=list(types),
+    )
+    return key, secret
+
+
+def pattern_faults(channels: Sequence[str], types: Sequence[str]) -> Iterator[FieldError]:
+    """Yield what is wrong with a key's patterns."""
+    for field, patterns in (("channels", channels), ("types", types)):
+        for pattern in patterns:
+            if not _PATTERN.fullmatch(pattern):
+                message = f"{pattern[:80]!r} is no pattern: use letters, digits, _ . @ : + - and *"
+                yield FieldError(field, message)
+
+
+def revoke_key(key: ApiKey) -> None:
+    """Have a key open nothing any more; what it appended stays."""
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def key_of(secret: str) -> ApiKey:
+    """Return the key of a secret; raise KeyUnknown."""
+    key = ApiKey.objects.filter(digest=_digest(secret), revoked_at=None).first()
+    if key is None:
+        raise KeyUnknown
+    return key
+
+
+def _digest(secret: str) -> bytes:
+    # 256 random bits need no salt and no slow hash: there is nothing to guess.
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+# --- Appending --------------------------------------------------------------------------------------
+
+
+class NewEvent(Body):
+    """An event to append."""
+
+    channels: Annotated[list[str], Field(min_length=1, max_length=100)]
+    type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
+    data: dict[str, Any]
+    id: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")] | None = Field(
+        None, description="Sent again with the same id by the same key, it is appended once"
+    )
+
+
+@transaction.atomic
+def append_all(key: ApiKey, events: Sequence[NewEvent]) -> list[log.EventId]:
+    """Append events in their order, all of them or none; return their ids.
+
+    Raises KeyForbids, and Invalid or what is particular, each naming the event by its place.
+    """
+    return [_append(key, event, f"events.{place}") for place, event in enumerate(events)]
+
+
+def _append(key: ApiKey, event: NewEvent, place: str) -> log.EventId:
+    if not _allowed(key.types, event.type):
+        raise KeyForbids(errors=(FieldError(f"{place}.type", "is not in the key's scope"),))
+    for channel in event.channels:
+        if not _allowed(key.channels, channel):
+            raise KeyForbids(errors=(FieldError(f"{place}.channels", f"{channel[:80]} is not in its scope"),))
+    channels = [_channel(name, place) for name in event.channels]
+    try:
+        return log.append_raw(
+            event.type,
+            _data(event, place),
+            channels=channels,
+            unique_key=None if event.id is None else f"key:{key.pk}:{event.id}",
+        )
+    except PayloadInvalid as error:
+        faults = (FieldError(f"{place}.data.{fault.field}", fault.message) for fault in error.errors)
+        raise PayloadInvalid(errors=tuple(faults)) from None
+
+
+def _allowed(patterns: Sequence[str], name: str) -> bool:
+    """Tell whether a pattern fits the whole name; `*` is anything, and nothing else is special."""
+    return any(
+        re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) for pattern in patterns
+    )
+
+
+def _channel(name: str, place: str) -> Channel:
+    try:
+        channel = parse(name)  # so none of the log's own, which nobody can read
+    except ChannelMalformed as error:
+        raise Invalid(errors=(FieldError(f"{place}.channels", error.detail),)) from None
+    kind, _, job_id = channel.partition(":")
+    if kind == "job" and _is_ours(job_id):
+        raise Invalid(errors=(FieldError(f"{place}.channels", "a job of this service tells its own life"),))
+    return channel
+
+
+def _data(event: NewEvent, place: str) -> dict[str, Any]:
+    """Return the payload, checked against the type's declaration where there is one."""
+    kind = registry.types().get(event.type)
+    if kind is None:
+        return event.data
+    folded = {each for model in readmodels.registered().values() for each in model.types}
+    elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued and not _is_ours(event.data.get("job_id"))
+    if kind in folded and not elsewhere:
+        raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
+    try:
+        return kind.model_validate(event.data).model_dump(mode="json")
+    except ValidationError as error:
+        raise Invalid(
+            errors=tuple(
+                FieldError(f"{place}.data.{'.'.join(map(str, fault['loc']))}", fault["msg"])
+                for fault in error.errors()[:MOST_FAULTS]
+            )
+        ) from None
+
+
+def _is_ours(job_id: Any) -> bool:
+    try:
+        return Job.objects.filter(pk=UUID(str(job_id))).exists()
+    except ValueError:
+        return False
+
+
+# --- The way in ---------------------------------------------------------------------------------------
+
+
+class Bearer(AuthBase):
+    """A key as `Authorization: Bearer`; no cookie, so no CSRF."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+
+    def __call__(self, request: HttpRequest) -> ApiKey:
+        """Return the key; raise KeyUnknown."""
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise KeyUnknown
+        return key_of(secret.strip())
+
+
+class NewEvents(Body):
+    """Events to append, all or none."""
+
+    events: Annotated[list[NewEvent], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+class Ids(BaseModel):
+    """The events' ids in the log, in the order given."""
+
+    ids: list[str]
+
+
+router = Router(tags=["events"])
+_ERRORS = frozenset({400, 401, 403, 413, 415, 422, 503})
+
+
+@router.post("/events", auth=Bearer(), response={201: Ids, _ERRORS: Problem})
+def append_events(request: HttpRequest, body: NewEvents) -> Status[Ids]:
+    """Append events with an API key: all of them or none; those with an `id` once, however often sent."""
+    key: ApiKey = request.auth  # type: ignore[attr-defined]
+    return Status(201, Ids(ids=[str(event_id) for event_id in append_all(key, body.events)]))

@@ -1,0 +1,54 @@
+"""What admins said to many, and who has seen enough of it."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class Broadcast(models.Model):
+    """Read model: what admins said to many, or are about to, folded from the log by `events.broadcasts`."""
+
+    id = models.UUIDField(primary_key=True)
+    event_id = models.BigIntegerField(unique=True)  # of its first plan: the order of the list
+    author_id = models.BigIntegerField()  # no foreign key: the log outlives its users
+    title = models.TextField()
+    message = models.TextField()
+    severity = models.TextField()
+    link = models.TextField(null=True)
+    audience = ArrayField(models.TextField())  # addresses, as `events.audiences` reads them
+    starts_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
+    begun = models.BooleanField(default=False)  # its audience was told
+    recalled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """Who may send, and the indexes that find what is due and what is live."""
+
+        default_permissions = ("view",)
+        permissions = [("can_broadcast", "Can send, change and recall broadcasts")]
+        indexes = [
+            models.Index(
+                fields=["starts_at"],
+                name="events_broadcast_due",
+                condition=models.Q(begun=False, recalled_at=None),
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="events_broadcast_live",
+                condition=models.Q(begun=True, recalled_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.message[:50]
+
+
+class BroadcastDismissal(models.Model):
+    """Read model: who wants to see a broadcast no more."""
+
+    pk = models.CompositePrimaryKey("user_id", "broadcast_id")
+    user_id = models.BigIntegerField()
+    broadcast_id = models.UUIDField(db_index=True)  # counted for each; no foreign key: each is rebuilt alone
+    event_id = models.BigIntegerField(unique=True)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.broadcast_id}"

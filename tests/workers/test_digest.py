@@ -1,0 +1,395 @@
+"""The digest: mailed when it is time, at most once, with a way out of it."""
+
+import re
+import socket
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from django.utils import timezone
+
+from events import comments, digests, erasure, items, notifications, preferences
+from events.models import Email, Event, Inbox, Notification
+from project.settings import mail_server
+from tests.events.support import events_on, types_on, until_someone_waits
+from tests.inbox import react
+from tests.mailbox import Mailbox
+from workers import digest, tasks
+
+
+@pytest.fixture
+def mailbox(settings):
+    """A mail server, and settings that name it."""
+    with Mailbox() as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_URL = f"smtp://127.0.0.1:{server.port}"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        settings.EMAIL_TIMEOUT = 10
+        settings.PUBLIC_URL = "https://tickertape.example"
+        yield server
+
+
+@pytest.fixture
+def alice(users):
+    """Alice, who wants comments by digest, and has an item."""
+    User.objects.filter(pk=users.alice.pk).update(email="alice@example.com")
+    users.alice.refresh_from_db()
+    preferences.change(users.alice, types={"comment": "digest"})
+    return users.alice
+
+
+@pytest.fixture
+def item(alice):
+    return items.create_item(alice, title="Tickets & <b>more</b>")
+
+
+def say(user, item):
+    comments.add_comment(user, item.pk, text="Hello")
+    react()
+
+
+def a_day_later():
+    """Make all that waits a day older."""
+    Notification.objects.update(since=timezone.now() - timedelta(hours=24, seconds=1))
+
+
+def mailed():
+    return digest.run(seconds=60)
+
+
+def test_what_waited_for_a_day_is_mailed_as_text_and_html(users, alice, item, mailbox):
+    say(users.bob, item)
+    other = items.create_item(alice, title="Other")
+    say(users.carol, other)
+    a_day_later()
+
+    assert mailed() == 1
+
+    [mail] = mailbox.got
+    assert mail["To"] == "alice@example.com"
+    assert mail["Subject"] == "2 new notifications"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    text = mail.get_body(["plain"]).get_content()
+    html = mail.get_body(["html"]).get_content()
+    assert text.index("carol commented on “Other”") < text.index("bob commented on “Tickets & <b>more</b>”")
+    assert f"https://tickertape.example/items/{other.pk}" in text
+    assert "“Tickets &amp; &lt;b&gt;more&lt;/b&gt;”" in html
+    assert f'href="https://tickertape.example/items/{item.pk}"' in html
+    [email] = Email.objects.all()
+    assert email.sent_at is not None
+    assert events_on(f"user:{alice.pk}")[-1] == (
+        "EmailSent",
+        {
+            "user_id": str(alice.pk),
+            "email_type": "digest",
+            "sent_to": "alice@example.com",
+            "correlation_id": str(email.pk),
+        },
+    )
+    assert mail["X-Correlation-ID"] == str(email.pk)
+
+
+def test_what_has_not_waited_long_enough_waits(users, alice, item, mailbox):
+    say(users.bob, item)
+
+    assert mailed() == 0
+    assert not Email.objects.exists()
+
+
+def test_a_busy_group_does_not_wait_for_ever(users, alice, item, mailbox):
+    """Each comment is news again; the mail is due by the first of them."""
+    say(users.bob, item)
+    a_day_later()
+    say(users.carol, item)
+
+    assert mailed() == 1
+    assert "carol and 1 other commented" in mailbox.got[0].get_body(["plain"]).get_content()
+
+
+def test_it_is_mailed_once_and_what_is_new_the_next_day(users, alice, item, mailbox):
+    say(users.bob, item)
+    a_day_later()
+    assert [mailed(), mailed()] == [1, 0]
+
+    say(users.carol, items.create_item(alice, title="Next"))
+    a_day_later()
+
+    assert [mailed(), mailed()] == [1, 0]
+    assert [mail["Subject"] for mail in mailbox.got] == ["1 new notification"] * 2
+    assert "Next" in mailbox.got[1].get_body(["plain"]).get_content()
+    assert "Tickets" not in mailbox.got[1].get_body(["plain"]).get_content()
+
+
+@pytest.mark.parametrize("why", ["read", "archived", "live", "no address", "disabled", "lost access"])
+def test_what_is_not_for_the_digest_is_not_mailed(users, alice, item, mailbox, why):
+    secret = items.create_item(users.carol, title="Secret", visibility="members")
+    items.add_member(users.carol, secret.pk, member_id=alice.pk)
+    if why == "lost access":
+        preferences.change(alice, types={"mention": "digest"})
+        comments.add_comment(users.carol, secret.pk, text="@alice")
+        react()
+        items.remove_member(users.carol, secret.pk, member_id=alice.pk)
+    else:
+        if why == "live":
+            preferences.change(alice, types={"comment": "live"})
+        say(users.bob, item)
+    [row] = Notification.objects.filter(user_id=alice.pk)
+    match why:
+        case "read":
+            notifications.mark_read(alice, row.pk)
+        case "archived":
+            notifications.archive(alice, row.pk)
+        case "no address":
+            User.objects.filter(pk=alice.pk).update(email="")
+        case "disabled":
+            User.objects.filter(pk=alice.pk).update(is_active=False)
+    a_day_later()
+
+    assert mailed() == 0
+    assert (mailbox.got, list(Email.objects.all())) == ([], [])
+
+
+def test_quiet_hours_are_waited_for(users, alice, item, mailbox):
+    say(users.bob, item)
+    a_day_later()
+    now = timezone.now()
+    preferences.change(alice, quiet=(f"{now:%H:%M}", f"{now + timedelta(hours=2):%H:%M}"))
+    assert mailed() == 0
+
+    preferences.change(alice, quiet=None)
+
+    assert mailed() == 1
+
+
+def test_a_very_long_digest_says_how_many_more(users, alice, mailbox):
+    for n in range(digests.SHOWN_MOST + 3):
+        comments.add_comment(users.bob, items.create_item(alice, title=f"Item {n}.").pk, text="x")
+    react()
+    a_day_later()
+
+    assert mailed() == 1
+    text = mailbox.got[0].get_body(["plain"]).get_content()
+    assert mailbox.got[0]["Subject"] == f"{digests.SHOWN_MOST + 3} new notifications"
+    assert "and 3 more in your inbox" in text
+    assert "Item 3." in text
+    assert "Item 2." not in text
+
+
+def test_many_who_are_due_are_all_mailed(users, item, mailbox, monkeypatch):
+    monkeypatch.setattr(digests, "BATCH", 2)
+    for n in range(5):
+        reader = User.objects.create_user(f"reader{n}", email=f"reader{n}@example.com")
+        preferences.change(reader, types={"comment": "digest"})
+        say(users.bob, items.create_item(reader, title="x"))
+    a_day_later()
+
+    assert mailed() == 5
+    assert {mail["To"] for mail in mailbox.got} == {f"reader{n}@example.com" for n in range(5)}
+
+
+# --- At most once ------------------------------------------------------------------------------
+
+
+def test_while_the_server_is_away_nothing_is_claimed(users, alice, item, mailbox, settings):
+    say(users.bob, item)
+    a_day_later()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # free again: nothing listens there
+    settings.EMAIL_PORT = port
+    assert mailed() == 0
+    assert not Email.objects.exists()
+
+    settings.EMAIL_PORT = mailbox.port
+
+    assert mailed() == 1
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"), [("DATA", "SMTPServerDisconnected"), ("RCPT", "SMTPRecipientsRefused")]
+)
+def test_what_may_have_been_sent_is_not_sent_again_and_stays_to_be_seen(
+    users, alice, item, mailbox, fail, error
+):
+    mailbox.fail = fail
+    say(users.bob, item)
+    a_day_later()
+    assert mailed() == 0
+    mailbox.fail = ""
+
+    assert mailed() == 0
+
+    [email] = Email.objects.all()
+    assert (email.sent_at, email.error) == (None, error)
+    assert mailbox.taken == (fail == "DATA")
+    assert "EmailSent" not in types_on(f"user:{alice.pk}")
+    page = Client()
+    page.force_login(users.admin)
+    listed = page.get("/admin/events/email/?sent_at__isempty=1").content.decode()
+    assert str(email.pk) in listed
+    assert error in listed
+
+
+def test_one_that_fails_does_not_keep_the_next_from_theirs(users, alice, item, mailbox, monkeypatch):
+    User.objects.filter(pk=users.bob.pk).update(email="bob@example.com")
+    preferences.change(users.bob, types={"comment": "digest"})
+    say(users.carol, item)
+    say(users.carol, items.create_item(users.bob, title="Bob's"))
+    a_day_later()
+    mailbox.fail = "DATA"
+    failed = digests.failed
+
+    def then_heal(*given):
+        failed(*given)
+        mailbox.fail = ""
+
+    monkeypatch.setattr(digests, "failed", then_heal)
+
+    assert mailed() == 1
+    assert [mail["To"] for mail in mailbox.got] == ["bob@example.com"]
+
+
+def test_a_worker_that_dies_after_the_claim_leaves_it_unsent(users, alice, item, mailbox):
+    say(users.bob, item)
+    a_day_later()
+    assert digests.claim(alice.pk, timezone.now()) is not None  # and then nothing
+
+    assert mailed() == 0
+    assert mailbox.got == []
+    assert Email.objects.get().sent_at is None
+
+
+def test_two_workers_at_once_mail_it_once(users, alice, item, mailbox, held, background):
+    say(users.bob, item)
+    a_day_later()
+    claimed = []
+    with held(lambda: claimed.append(digests.claim(alice.pk, timezone.now()))):
+        second = background(lambda: digests.claim(alice.pk, timezone.now()))
+        until_someone_waits()
+
+    assert second.result(20) is None
+    assert claimed != [None]
+    assert Email.objects.count() == 1
+
+
+def test_without_a_server_nothing_is_claimed(users, alice, item, settings):
+    say(users.bob, item)
+    a_day_later()
+    assert settings.EMAIL_URL == ""
+
+    tasks.mail_digests()
+
+    assert not Email.objects.exists()
+    assert Inbox.objects.get(pk=alice.pk).digested_to == 0
+
+
+def test_beat_asks_for_it(settings):
+    assert settings.CELERY_BEAT_SCHEDULE["digest"]["task"] == tasks.mail_digests.name
+
+
+# --- The way out ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def link(users, alice, item, mailbox):
+    """The path that a mail's header leads to."""
+    say(users.bob, item)
+    a_day_later()
+    assert mailed() == 1
+    [mail] = mailbox.got
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    found = re.fullmatch(
+        r"<https://tickertape\.example(/unsubscribe/[^<>\s]+)>", mail["List-Unsubscribe"].strip()
+    )
+    for kind in ("plain", "html"):
+        assert found[1] in mail.get_body([kind]).get_content()
+    return found[1]
+
+
+def test_following_the_link_asks_and_changes_nothing(users, alice, link):
+    for method in ("get", "head"):
+        answer = getattr(Client(), method)(link)
+        assert answer.status_code == 200
+        assert answer["Content-Security-Policy"]
+
+    assert b'<form method="post">' in Client().get(link).content
+    assert preferences.of([alice.pk])[alice.pk].way("comment") == "digest"
+
+
+def test_one_click_stops_the_mails_without_login_cookie_or_token(users, alice, item, link, mailbox):
+    answer = Client(enforce_csrf_checks=True).post(link, {"List-Unsubscribe": "One-Click"})
+
+    assert answer.status_code == 200
+    assert preferences.of([alice.pk])[alice.pk].way("comment") == "live"
+    assert types_on(f"user:{alice.pk}")[-1] == "PreferencesChanged"
+    say(users.carol, items.create_item(alice, title="More"))
+    a_day_later()
+    assert mailed() == 0
+    again = Client(enforce_csrf_checks=True).post(link)
+    assert again.status_code == 200
+    assert types_on(f"user:{alice.pk}").count("PreferencesChanged") == 2
+
+
+@pytest.mark.parametrize("what", ["forged", "cut", "of another purpose", "of nobody", "of a closed account"])
+def test_a_link_that_is_not_ours_does_nothing(users, alice, link, what):
+    match what:
+        case "forged":
+            link = link[:-1] + ("A" if link[-1] != "A" else "B")
+        case "cut":
+            link = link[:-5]
+        case "of another purpose":
+            link = f"/unsubscribe/{signing.dumps(alice.pk, salt='another')}"
+        case "of nobody":
+            link = f"/unsubscribe/{signing.dumps(999_999, salt=digests._SALT)}"
+        case _:
+            User.objects.filter(pk=alice.pk).update(is_active=False)
+    for method in ("get", "post"):
+        assert getattr(Client(), method)(link).status_code == 404
+
+    assert preferences.of([alice.pk])[alice.pk].way("comment") == "digest"
+
+
+# --- What is kept of it ----------------------------------------------------------------------------
+
+
+def test_erasure_takes_the_address(users, alice, link):
+    erasure.erase_user(alice, by="test")
+
+    assert not Event.objects.filter(data__contains="alice@example.com").exists()
+
+
+def test_claims_go_after_a_while(users):
+    for days in (89, 91):
+        Email.objects.create(
+            correlation_id=uuid4(),
+            user_id=1,
+            email_type="digest",
+            claimed_at=timezone.now() - timedelta(days=days),
+        )
+    tasks.keep()
+
+    assert [timezone.now() - email.claimed_at < digests.KEPT for email in Email.objects.all()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail", ("mail", 25, "", "", False, False)),
+        ("smtp+tls://me:p%40ss@mail", ("mail", 587, "me", "p@ss", True, False)),
+        ("smtps://me:x@mail:2465", ("mail", 2465, "me", "x", False, True)),
+    ],
+)
+def test_a_mail_server_is_a_url(url, server):
+    assert mail_server(url) == server
+
+
+@pytest.mark.parametrize("url", ["mail", "http://mail", "smtp://", "smtp://u:secret@mail:port"])
+def test_a_url_that_is_no_mail_server_is_refused_without_its_password(url):
+    with pytest.raises(ImproperlyConfigured) as refused:
+        mail_server(url)
+
+    assert "EMAIL_URL" in str(refused.value)
+    assert "secret" not in str(refused.value)

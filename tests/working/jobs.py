@@ -1,0 +1,98 @@
+"""Jobs that do what a test asks, and say each time that they do it."""
+
+import logging
+import threading
+import time
+
+from celery import current_task
+
+from events import jobs
+from workers.jobs import Params, job
+
+logger = logging.getLogger(__name__)
+
+
+class Act(Params):
+    seconds: float = 0.0
+    note: str = ""
+    many: int = 0
+
+
+@job("nap", params=Act, retries=1, retry_seconds=0.1, acks_late=True)
+def nap(handle, params):
+    """Sleep through everything: it neither tells nor asks."""
+    handle.send({"try": handle.tries})
+    time.sleep(params.seconds)
+    return handle.tries
+
+
+@job("deaf", params=Act)
+def deaf(handle, params):
+    """Like it, and may run once only."""
+    handle.send({"try": handle.tries})
+    time.sleep(params.seconds)
+
+
+@job("brief", params=Act, time_limit=2, retries=1, retry_seconds=0.1)
+def brief(handle, params):
+    """Have two seconds at the most."""
+    handle.send({"try": handle.tries})
+    time.sleep(params.seconds)
+
+
+@job("soft", params=Act, soft_time_limit=1)
+def soft(handle, params):
+    """Be told after a second."""
+    time.sleep(params.seconds)
+
+
+@job("asks", params=Act)
+def asks(handle, params):
+    """Ask whether it is to stop, and clean up."""
+    while not handle.cancelled:
+        time.sleep(0.01)
+    handle.check()
+
+
+@job("native", params=Act, max_retries=3)
+def native(handle, params):
+    """Retry as Celery's own tasks do."""
+    if handle.tries < 3:
+        raise current_task.retry(countdown=0.2)
+    return handle.tries
+
+
+@job("tells", params=Act)
+def tells(handle, params):
+    """Tell more than anybody can read, and send a few things."""
+    began = time.monotonic()
+    for n in range(params.many):
+        handle.progress(n, params.many, f"{n}")
+        time.sleep(params.seconds / params.many)
+    handle.send("two\nlines")
+    handle.send([1, {"a": None}])
+    handle.send(event="my_event", data={"x": 1})
+    handle.progress(params.many, params.many, "all")
+    return time.monotonic() - began
+
+
+@job("late", params=Act)
+def late(handle, params):
+    """Keep the handle, and use it when the job is over."""
+
+    def after():
+        time.sleep(params.seconds)
+        for use in (lambda: handle.send("late"), lambda: handle.progress(1, 2)):
+            try:
+                use()
+            except jobs.JobOver:
+                logger.warning("Refused after the end.")
+
+    threading.Thread(target=after).start()
+    return "done"
+
+
+@job("odd", params=Act)
+def odd(handle, params):
+    """Return what JSON has no room for, or too much of it."""
+    return "x" * params.many if params.many else float("nan")
