@@ -17,7 +17,7 @@ from django.core import signing
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events import inbox, items, preferences
+from events import inbox, items, preferences, retention
 from events.channels import user_channel
 from events.errors import NotFound
 from events.log import append
@@ -27,6 +27,7 @@ from events.registry import EventType
 EMAIL_TYPE = "digest"
 SHOWN_MOST = 50  # notifications in one mail; of more it says how many
 BATCH = 200  # users of one look for who is due
+KEPT = timedelta(days=90)  # of claims: long enough to look into what somebody says they never got
 _SALT = "events.digests.unsubscribe"
 
 
@@ -128,6 +129,11 @@ def _readable(user: AbstractBaseUser, pending: Sequence[Notification]) -> Sequen
     about = {row.item_id for row in pending if row.item_id is not None}
     readable = set(items.readable_by(user).filter(pk__in=about).values_list("pk", flat=True))
     return [row for row in pending if row.item_id is None or row.item_id in readable]
+
+
+retention.leftover(
+    "claims of mails", lambda: retention.remove_older(Email, "claimed_at", timezone.now() - KEPT)
+)
 
 
 # --- The way out --------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ def assert_as_folded(api, user):
     assert unread == sum(not row["read"] for row in folded)
 
 
+@pytest.mark.timeout(300)  # it is long, and this is no test of how long
 def test_after_thousands_of_acts_the_stream_folds_to_what_the_api_says(users, api):
     life = Life(users, seed=1)
     for act in range(ACTS):

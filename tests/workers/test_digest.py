@@ -3,6 +3,7 @@
 import re
 import socket
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -358,6 +359,19 @@ def test_erasure_takes_the_address(users, alice, link):
     erasure.erase_user(alice, by="test")
 
     assert not Event.objects.filter(data__contains="alice@example.com").exists()
+
+
+def test_claims_go_after_a_while(users):
+    for days in (89, 91):
+        Email.objects.create(
+            correlation_id=uuid4(),
+            user_id=1,
+            email_type="digest",
+            claimed_at=timezone.now() - timedelta(days=days),
+        )
+    tasks.keep()
+
+    assert [timezone.now() - email.claimed_at < digests.KEPT for email in Email.objects.all()] == [True]
 
 
 @pytest.mark.parametrize(
