@@ -6,6 +6,7 @@ import psutil
 import pytest
 import redis
 from httpx_sse import connect_sse
+from kombu import Connection
 
 from tests.stack import Stack, eventually, listening
 
@@ -262,14 +263,16 @@ def test_a_soft_time_limit_too(crew, alice):
 
 
 def test_a_killed_child_is_noticed_at_once_and_the_job_tried_again(crew, alice):
-    job_id = ask(alice, "nap", seconds=1.5)
+    job_id = ask(alice, "nap", seconds=60)
     running(alice, job_id)
-    began = time.monotonic()
     kill_children(crew)
+    with crew.connect() as connection:  # nobody waits for it to lapse
+        connection.execute(
+            "UPDATE events_jobrun SET lease_until = now() + interval '1 hour' WHERE lease_until IS NOT NULL"
+        )
 
-    eventually(lambda: "JobRetrying" in history(crew, job_id), seconds=20)
-    assert time.monotonic() - began < 2, "before its lease lapsed"
     job = ended(alice, job_id)
+    assert "JobRetrying" in history(crew, job_id)
     assert (job["state"], job["result"]) == ("complete", 2)
 
 
@@ -299,8 +302,8 @@ def other(crew):
 
 
 def test_a_killed_worker_is_noticed_by_another_one(crew, alice, other):
-    job_id = ask(alice, "nap", seconds=3)
-    once = ask(alice, "deaf", seconds=30)
+    job_id = ask(alice, "nap", seconds=60)
+    once = ask(alice, "deaf", seconds=60)
     running(alice, job_id)
     running(alice, once)
     crew.kill("worker")
@@ -313,12 +316,12 @@ def test_a_killed_worker_is_noticed_by_another_one(crew, alice, other):
 
 
 def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(crew, alice, other):
-    job_id = ask(alice, "nap", seconds=1)
+    job_id = ask(alice, "nap", seconds=6)
     running(alice, job_id)
     crew.freeze("worker")
     crew.thaw("worker2")
 
-    job = ended(alice, job_id)
+    job = ended(alice, job_id, seconds=60)
     assert (job["state"], job["result"]) == ("complete", 2)
     before = history(crew, job_id)
     log = crew.log("worker")
@@ -371,13 +374,10 @@ def test_a_job_longer_than_the_brokers_visibility_time_out_runs_once(crew, alice
     job_id = ask(alice, "nap", seconds=8)
     running(alice, job_id)
     time.sleep(1.5)  # longer than that time-out
-    # What every worker does now and then: give back what seems lost.
-    code = (
-        "from project.celery import app;"
-        "channel = app.connection().default_channel;"
-        "channel.qos.restore_visible(interval=1)"
-    )
-    crew.manage("shell", "--verbosity=0", "-c", code)
+    options = {"visibility_timeout": 1}
+    with Connection(crew.environment["REDIS_URL"], transport_options=options) as broker:
+        # What every worker does now and then: give out again what seems lost.
+        broker.default_channel.qos.restore_visible(interval=1)
     left = f"job={job_id}"
     eventually(lambda: left in crew.log("worker").read_text(), seconds=20)
     assert job_of(alice, job_id)["state"] == "running", "it was given out again while it ran"
