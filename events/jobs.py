@@ -10,13 +10,14 @@ in which they changed it.
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from time import time
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from pydantic import Field
 
 from events import channels, erasure, log, readmodels
 from events.channels import job_channel, user_channel
@@ -28,6 +29,7 @@ from events.readmodels import ReadModel
 from events.registry import EventType
 
 State = Job.State
+UserId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")]  # other programs may append these types too
 
 
 class JobUnknown(NotFound):
@@ -48,7 +50,7 @@ class JobQueued(EventType):
     personal: ClassVar = {"params": "user_id"}
 
     job_id: str
-    user_id: str
+    user_id: UserId
     task_type: str
     params: Any
     timestamp: int
@@ -58,7 +60,7 @@ class JobStarted(EventType):
     """A worker has the job in hand, for the `attempt`th time."""
 
     job_id: str
-    user_id: str
+    user_id: UserId
     task_type: str
     attempt: int
     timestamp: int
@@ -81,7 +83,7 @@ class JobSent(EventType):
     personal: ClassVar = {"data": "user_id"}
 
     job_id: str
-    user_id: str
+    user_id: UserId
     event: str | None = None
     data: Any
 
@@ -92,7 +94,7 @@ class JobRetrying(EventType):
     personal: ClassVar = {"error": "user_id"}
 
     job_id: str
-    user_id: str
+    user_id: UserId
     task_type: str
     attempt: int
     error: str
@@ -105,7 +107,7 @@ class TaskComplete(EventType):
 
     personal: ClassVar = {"result": "user_id"}
 
-    user_id: str
+    user_id: UserId
     job_id: str
     task_type: str
     result: Any = None
@@ -118,7 +120,7 @@ class JobFailed(EventType):
     personal: ClassVar = {"error": "user_id"}
 
     job_id: str
-    user_id: str
+    user_id: UserId
     task_type: str
     error: str
     error_type: str
@@ -129,7 +131,7 @@ class JobCancelled(EventType):
     """A job was stopped because somebody asked for that."""
 
     job_id: str
-    user_id: str
+    user_id: UserId
     task_type: str
     timestamp: int
 

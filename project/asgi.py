@@ -11,7 +11,8 @@ import django
 
 django.setup(set_prefix=False)
 
-from streams.response import Handler  # noqa: E402 (needs the apps)
+from project.origins import FromOurPages  # noqa: E402 (need the apps)
+from streams.response import Handler  # noqa: E402
 
 
 async def no_websocket(scope: Any, receive: Any, send: Any) -> None:
@@ -20,4 +21,4 @@ async def no_websocket(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close", "code": 4404})
 
 
-application = ProtocolTypeRouter({"http": Handler(), "websocket": no_websocket})
+application = ProtocolTypeRouter({"http": Handler(), "websocket": FromOurPages(no_websocket)})

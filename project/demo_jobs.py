@@ -86,6 +86,8 @@ def recount(handle: Handle, params: Params) -> dict[str, Any]:
 def _history() -> Iterator[tuple[int, int, Any]]:
     """Yield each event that made or removed a comment, with how far it is through the log."""
     wanted = {kind.name() for kind in (CommentAdded, CommentDeleted, ItemDeleted)}
+    while log.place().count:  # the rows know of what is committed, so the count must
+        pass
     head = log.head().position
     after = 0
     while after < head:

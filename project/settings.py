@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ def network(name: str, given: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
+def origin(name: str, given: str) -> str:
+    """Read an origin just as browsers write it; raise ImproperlyConfigured else."""
+    match = re.fullmatch(
+        r"(https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::([1-9]\d{0,4}))?", given
+    )
+    if not match or match.groups() in {("http", "80"), ("https", "443")}:
+        raise ImproperlyConfigured(
+            f"{name} has {given!r}: use exact origins such as https://app.example.org,"
+            " in small letters and without a path, a * or the scheme's own port."
+        )
+    return given
+
+
 def required(name: str, why: str) -> str:
     """Read a string that production has no default for."""
     given = text(name)
@@ -76,6 +90,7 @@ else:
     ALLOWED_HOSTS = words("ALLOWED_HOSTS", "*")
 
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = frozenset(origin("CORS_ALLOWED_ORIGINS", o) for o in words("CORS_ALLOWED_ORIGINS"))
 
 # --- Parts --------------------------------------------------------------------------
 
@@ -94,6 +109,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "project.headers.headers",
+    "project.origins.cors",
     "events.http.problems",
     "django.middleware.security.SecurityMiddleware",
     "project.assets.Assets",
@@ -193,9 +210,9 @@ CELERY_WORKER_CONCURRENCY = number("CELERY_WORKER_CONCURRENCY", 2)
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
-# Kombu waits for the answer to a BRPOP, which takes a second, also when it closes: without a limit for
-# ever, on a connection that was made anew in between, and the worker does not end.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3, "socket_connect_timeout": 3, "socket_keepalive": True}
+# Kombu waits for the answer to a BRPOP, which takes a second, also when it closes, and for others: one
+# after the other where Redis hangs, and a worker that ends waits for all of them.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2, "socket_keepalive": True}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does
@@ -312,7 +329,11 @@ SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = text("SESSION_COOKIE_SAMESITE", "Lax")
+if SESSION_COOKIE_SAMESITE not in {"Strict", "Lax", "None"} or (
+    SESSION_COOKIE_SAMESITE == "None" and not HTTPS
+):
+    raise ImproperlyConfigured("SESSION_COOKIE_SAMESITE must be Strict, Lax, or with HTTPS None.")
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 DATA_UPLOAD_MAX_MEMORY_SIZE = number("DATA_UPLOAD_MAX_MEMORY_SIZE", 1024 * 1024)  # then 413
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # see SECURE_SSL_REDIRECT

@@ -24,6 +24,7 @@ from events.channels import Channel, job_channel
 from events.cursor import Cursor
 from events.errors import Unavailable
 from events.models import Job
+from events.peer import address
 from streams import sse, switchboard
 from streams.hub import Hub
 from streams.permission import admit
@@ -190,7 +191,7 @@ class Answer:
         """Answer with a job's events; one that was not begun by this request is joined where it stands."""
         since = self.hub.cursor
         reader, channels = admit(request, lambda user: [job_channel(job_id)])
-        subscriber = Subscriber(self.hub, channels, reader, since=since)
+        subscriber = Subscriber(self.hub, channels, reader, since=since, address=address(request))
         chunks = subscriber.chunks(str(self.since) if begun_here else None)
         frames = in_short(until_over(chunks, subscriber, job_id), start)
         return EventStream(frames, subscriber=subscriber)

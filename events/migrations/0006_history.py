@@ -17,7 +17,7 @@ LANGUAGE sql STABLE AS $$
            CASE WHEN pg_is_in_recovery() THEN NULL
                 ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END,
            (SELECT oid FROM pg_database WHERE datname = current_database())
-               || '.' || (SELECT tableoid FROM events_logstate)
+               || '.' || 'events_logstate'::regclass::oid
     FROM pg_control_system() c
 $$;
 

@@ -179,7 +179,6 @@ $$;
 """
 
 
-
 def _function(source: str, name: str) -> str:
     """Return the statement that made a function, as one that replaces it."""
     begin = source.rindex(f"FUNCTION {name}(")

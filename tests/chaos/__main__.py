@@ -24,7 +24,7 @@ from tests.chaos.clients import available
 from tests.chaos.deployment import Deployment
 from tests.chaos.run import USERS, Run
 
-RATE = 36.0  # events a second
+RATE = 24.0  # events a second
 
 
 def say(line: str) -> None:

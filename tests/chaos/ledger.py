@@ -276,6 +276,39 @@ def _judge_place(record: Record, row: Row, newest: dict[tuple[str, str], int], v
         newest[key] = max(row.token, before)
 
 
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment as the log holds it."""
+
+    position: int
+    item: str
+    author: str
+
+
+def judge_reactions(
+    owners: Mapping[str, str],
+    comments: Sequence[Comment],
+    told: Mapping[tuple[int, str], int],
+    verdict: Verdict,
+) -> None:
+    """Hold who was told of each comment, and how often, against who owns its item or commented before.
+
+    `told` counts notifications by the comment's position and the user. Who commented later may
+    have been told as well, but nobody twice.
+    """
+    concerned = {item: {owner} for item, owner in owners.items()}
+    for comment in comments:
+        there = concerned[comment.item]
+        for user in sorted(there - {comment.author}):
+            if (comment.position, user) not in told:
+                verdict.blame(Verdict.LOST, f"user {user} was not told of comment {comment.position}")
+        there.add(comment.author)
+    for (position, user), times in told.items():
+        if times > 1:
+            words = f"user {user} was told of comment {position} {times} times"
+            verdict.blame(Verdict.DUPLICATED, words, times=times - 1)
+
+
 class _Walk:
     """One subscriber's tape, held against what the log has for it, from its first opening on."""
 

@@ -39,8 +39,8 @@ def drop_last_of_replay() -> None:
     read, page = Hub.read, Ring.page
 
     async def reading(*args: Any) -> Any:
-        found = await read(*args)
-        return dataclasses.replace(found, entries=found.entries[:-1])
+        stretch = await read(*args)
+        return dataclasses.replace(stretch, events=stretch.events[:-1])
 
     def paging(*args: Any, **more: Any) -> Any:
         frames, covered_to = page(*args, **more)

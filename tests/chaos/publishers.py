@@ -15,6 +15,8 @@ from tests.chaos.deployment import Deployment
 from tests.chaos.ledger import Outcome, Record, word
 from tests.faults.wire import append
 
+PEOPLE = 0.2  # of the events; workers tell up to nine others of each
+PROGRAMS = 2
 POST_SECONDS = 6.0  # a POST is given up after so long: what became of it is unknown
 TRIES = 12  # with one Idempotency-Key; then it stays unknown
 AGAIN_SECONDS = 0.3
@@ -23,6 +25,8 @@ TRANSACTION_EVENTS = 4  # at most
 LATE = 0.1  # of the transactions commit late
 LATE_SECONDS = 2.0  # at most
 ROLLED_BACK = 0.05  # of the transactions
+BULKY = 0.1  # of the appends: with small ones alone, no reader is slow enough for a server to notice
+BULK_BYTES = 12_000
 
 
 class Publisher(threading.Thread):
@@ -68,6 +72,7 @@ class Person(Publisher):
         super().__init__(name, record, rate=rate, seed=seed)
         self._items = items
         self._client = client
+        client.timeout = httpx.Timeout(POST_SECONDS)
 
     def publish(self) -> None:
         """Comment; where the answer is lost, again with the same key, or never."""
@@ -124,7 +129,8 @@ class Program(Publisher):
                 channel = self._random.choice(self._channels)
                 token = self._record.intend(self.name, [channel])
                 tokens.append(token)
-                append(self._connection, channel, data={"token": word(token)})
+                bulk = "x" * BULK_BYTES if self._random.random() < BULKY else ""
+                append(self._connection, channel, data={"token": word(token), "bulk": bulk})
             if self._random.random() < LATE:
                 self._stopping.wait(self._random.uniform(0, LATE_SECONDS))
             if roll_back:
@@ -155,18 +161,15 @@ def hire(
     rate: float,
     seed: int,
 ) -> list[Publisher]:
-    """Return publishers of `rate` events a second in all: a third by people, the rest by programs."""
-    people = len(deployment.user_ids)
-    return [
-        *(
-            Person(
-                f"person {number}", record, items, deployment.person(number),
-                rate=rate / 3 / people, seed=seed,
-            )
-            for number in range(people)
-        ),
-        *(
-            Program(f"program {number}", record, channels, deployment, rate=rate / 3, seed=seed)
-            for number in range(2)
-        ),
-    ]  # fmt: skip
+    """Return publishers of `rate` events a second in all; what the workers append for them comes on top."""
+    pace = PEOPLE * rate / len(deployment.user_ids)
+    people = [
+        Person(f"person {number}", record, items, deployment.person(number), rate=pace, seed=seed)
+        for number in range(len(deployment.user_ids))
+    ]
+    pace = (1 - PEOPLE) * rate / PROGRAMS
+    programs = [
+        Program(f"program {number}", record, channels, deployment, rate=pace, seed=seed)
+        for number in range(PROGRAMS)
+    ]
+    return [*people, *programs]

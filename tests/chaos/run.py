@@ -15,7 +15,7 @@ from tests.chaos.clients import Program
 from tests.chaos.crowd import Crowd, Place, gather
 from tests.chaos.deployment import WEB, Deployment
 from tests.chaos.faults import AWAY, POINTS, Breaker, NotYetError
-from tests.chaos.ledger import Outcome, Record, Row, Tape, Verdict, token_of
+from tests.chaos.ledger import Comment, Outcome, Record, Row, Tape, Verdict, token_of
 from tests.chaos.schedule import Fault
 
 logger = logging.getLogger(__name__)
@@ -24,12 +24,28 @@ ITEMS, USERS = 20, 10
 TICK_SECONDS = 0.05
 AGAIN_SECONDS = 0.3
 GIVE_UP_SECONDS = 20  # a fault that could not be begun, or whose point nobody came by
-OPEN_SECONDS = 30  # for the crowd to be there
+OPEN_SECONDS = 120  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
 SHOWN_LATE = 20
 REVIVE_SECONDS = 1.0  # of what ended without being told to
+
+# What the workers have still to do: to place, to react to, to try again.
+_LEFT = """
+SELECT (SELECT count(*) FROM events_event WHERE position IS NULL)
+    + (SELECT l.head - c.position FROM events_logstate l, workers_checkpoint c WHERE c.name = 'reactions')
+    + (SELECT count(*) FROM workers_delivery WHERE parked_at IS NULL)
+"""
+_COMMENTS = """
+SELECT position, data::json->>'item_id', data::json->>'author_id' FROM events_event
+WHERE type = 'CommentAdded' AND position IS NOT NULL ORDER BY position
+"""
+_TOLD = """
+SELECT cause.position, told.data::json->>'user_id', count(*)
+FROM events_event told JOIN events_event cause ON cause.id = told.caused_by
+WHERE told.type = 'NotificationRaised' AND cause.type = 'CommentAdded' GROUP BY 1, 2
+"""
 
 
 @dataclass(slots=True)
@@ -94,6 +110,7 @@ class Result:
     acknowledged: int = 0
     unknown: int = 0
     events: int = 0
+    notifications: int = 0
     deliveries: int = 0
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -189,7 +206,7 @@ class Run:
             now = time.monotonic()
             if self._crowd.deliveries != deliveries:
                 deliveries, moved = self._crowd.deliveries, now
-            if now - began > seconds or now - moved > STILL_SECONDS:
+            if now - began > seconds or (self._begun and now - moved > STILL_SECONDS):
                 self._say(f"not so after {now - began:.0f} s: {what}")
                 return False
             time.sleep(0.2)
@@ -268,11 +285,11 @@ class Run:
         self._probe(fault, ended)
 
     def _probe(self, fault: Fault, ended: float) -> None:
-        """Append a fresh event as soon as that can be done."""
+        """Append a fresh event as soon as that can be done, for all who listen since before."""
+        tapes = self._crowd.tapes
+        steady = {name for name in self._crowd.steady if tapes[name].opened}
         try:
-            self._breaker.probe(
-                lambda token: self._recovery.expect(token, fault.kind.name, ended, self._crowd.steady)
-            )
+            self._breaker.probe(lambda token: self._recovery.expect(token, fault.kind.name, ended, steady))
         except NotYetError:
             self._at(time.monotonic() + AGAIN_SECONDS, lambda: self._probe(fault, ended))
         else:
@@ -305,7 +322,7 @@ class Run:
     def _settle(self) -> list[Row]:
         """Have everything placed and everyone caught up; return the log."""
         self._deployment.network.do("mend")
-        self._await("everything is placed", self._all_placed, SETTLE_SECONDS)
+        self._await("everything is placed and reacted to", self._all_done, SETTLE_SECONDS)
         self._await("every probe has arrived", lambda: not self._recovery.open, SETTLE_SECONDS)
         self._crowd.tell("settle")
         rows = self._read_log()
@@ -328,12 +345,10 @@ class Run:
             self._say(f"still behind: {', '.join(sorted(tape.name for tape in behind())[:20])}")
         return rows
 
-    def _all_placed(self) -> bool:
+    def _all_done(self) -> bool:
         try:
             with self._deployment.backend() as connection:
-                [left] = connection.execute(
-                    "SELECT count(*) FROM events_event WHERE position IS NULL"
-                ).fetchone()
+                [left] = connection.execute(_LEFT).fetchone()
         except AWAY:
             return False
         return bool(left == 0)
@@ -347,10 +362,19 @@ class Run:
             )
             return [Row(position, tuple(channels), token_of(text)) for position, channels, text in found]
 
+    def _judge_reactions(self) -> None:
+        with self._deployment.backend() as connection:
+            owners = connection.execute("SELECT id::text, owner_id::text FROM events_item").fetchall()
+            comments = [Comment(*row) for row in connection.execute(_COMMENTS)]
+            told = {(position, user): times for position, user, times in connection.execute(_TOLD)}
+        self._result.notifications = sum(told.values())
+        ledger.judge_reactions(dict(owners), comments, told, self._result.verdict)
+
     def _judge(self, rows: list[Row], hired: Sequence[publishers.Publisher]) -> None:
         result = self._result
         tapes = self._crowd.tapes.values()
         result.verdict = ledger.judge(self._record, rows, tapes)
+        self._judge_reactions()
         for publisher in hired:
             for words in publisher.refused:
                 result.verdict.blame(Verdict.STRANGE, words)

@@ -24,6 +24,7 @@ def lines(result: Result) -> list[str]:
         ("events", result.events),
         ("  acknowledged appends", result.acknowledged),
         ("  appends of unknown outcome", result.unknown),
+        ("  notifications, by the workers' reactions", result.notifications),
         ("deliveries", result.deliveries),
     ]
     rows += [(what, result.verdict.counts[what]) for what in WRONGS]

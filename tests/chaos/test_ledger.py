@@ -2,7 +2,18 @@
 
 import pytest
 
-from tests.chaos.ledger import Outcome, Record, Row, Tape, Verdict, judge, token_of, word
+from tests.chaos.ledger import (
+    Comment,
+    Outcome,
+    Record,
+    Row,
+    Tape,
+    Verdict,
+    judge,
+    judge_reactions,
+    token_of,
+    word,
+)  # fmt: skip
 
 EPOCH = "abcdef0123"
 ITEM, OTHER = "item:1", "item:2"
@@ -280,3 +291,29 @@ def test_an_event_that_went_elsewhere_is_wrong(opened):
 def test_a_token_is_read_as_it_was_written():
     assert token_of(word(12)) == 12
     assert [token_of(text) for text in (None, "", "t", "Hello", "tea", 7)] == [-1] * 6
+
+
+# --- what follows from comments ------------------------------------------------------------------
+
+COMMENTS = [Comment(3, "1", "bob"), Comment(5, "1", "carol"), Comment(8, "1", "alice")]
+TOLD = {(3, "alice"): 1, (5, "alice"): 1, (5, "bob"): 1, (8, "bob"): 1, (8, "carol"): 1}
+
+
+def reactions_wrong(told: dict[tuple[int, str], int]) -> dict[str, int]:
+    verdict = Verdict()
+    judge_reactions({"1": "alice"}, COMMENTS, told, verdict)
+    return dict(verdict.counts)
+
+
+def test_owner_and_earlier_authors_are_told_once_and_later_ones_may_be():
+    assert reactions_wrong(TOLD) == {}
+    assert reactions_wrong(TOLD | {(3, "carol"): 1}) == {}
+
+
+@pytest.mark.parametrize("missing", TOLD)
+def test_one_who_was_not_told_is_a_loss(missing):
+    assert reactions_wrong({key: 1 for key in TOLD if key != missing}) == {Verdict.LOST: 1}
+
+
+def test_one_who_was_told_again_is_duplicated():
+    assert reactions_wrong(TOLD | {(5, "bob"): 3}) == {Verdict.DUPLICATED: 2}

@@ -197,6 +197,14 @@ def test_the_api_describes_itself(users, api):
         "/api/notifications/{notification_id}/unread",
         "/api/notifications/{notification_id}/archive",
         "/api/preferences",
+        "/api/broadcasts",
+        "/api/broadcasts/active",
+        "/api/broadcasts/{broadcast_id}",
+        "/api/broadcasts/{broadcast_id}/dismiss",
+        "/api/jobs",
+        "/api/jobs/{name}",
+        "/api/jobs/{name}/file",
+        "/api/events",
     }
     post = schema["paths"]["/api/items/{item_id}/comments"]["post"]
     assert {each["name"] for each in post["parameters"]} == {"item_id", "Idempotency-Key"}

@@ -26,6 +26,8 @@ from events.erasure import ERASED
 from events.models import Comment, IdempotencyKey, Item
 from events.registry import ACTOR, EventType
 from tests.events.support import code_of, events_on, until_someone_waits
+from tests.events.test_rebuild import live_a_while
+from tests.inbox import react
 from tests.stack import eventually
 
 SECRET = "Zanzibar"  # in everything that bob writes, and in his name: nowhere afterwards
@@ -155,6 +157,23 @@ def test_a_read_model_is_as_a_rebuild_would_make_it(world, name):
     erase(world.bob)
     rebuilt = readmodels.rebuild(readmodels.registered()[name])
     assert (rebuilt.removed, rebuilt.added) == (0, 0)
+    assert where_secret_is() == []
+
+
+def test_of_a_whole_life_no_read_model_keeps_anything_and_none_is_empty(users):
+    """Found by the registry: a read model that comes later is asked as well."""
+    User.objects.filter(pk=users.bob.pk).update(username=f"bob-{SECRET}")
+    users.bob.refresh_from_db()
+    live_a_while(users)
+    react()
+    assert {"events_event", "events_comment", "events_notification"} <= set(where_secret_is())
+
+    erase(users.bob)
+
+    assert where_secret_is() == []
+    for model in readmodels.registered().values():
+        rebuilt = readmodels.rebuild(model)
+        assert (rebuilt.rows > 0, rebuilt.removed, rebuilt.added) == (True, 0, 0), model.name
     assert where_secret_is() == []
 
 

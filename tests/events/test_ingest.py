@@ -144,6 +144,8 @@ def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itsel
     )
     forged = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"job_id": str(ours.pk)}}
     assert fields_of(post({"events": [forged]}, mighty), 422) == ["events.0.type"]
+    nobodys = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"user_id": "me"}}
+    assert fields_of(post({"events": [nobodys]}, mighty), 422) == ["events.0.data.user_id"]
     intruding = event(channels=[f"job:{ours.pk}"], type="TaskComplete") | {"data": done}
     assert fields_of(post({"events": [intruding]}, mighty), 422) == ["events.0.channels"]
 

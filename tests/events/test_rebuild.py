@@ -37,13 +37,13 @@ def live_a_while(users, steps=120):
         own = Comment.objects.filter(author_id=person.pk, item__in=shown).order_by("?").first()
         match chance.choice(["add"] * 5 + ["edit", "edit", "delete"] + ["attend"] * 4):
             case "edit" if own:
-                comments.edit_comment(person, own.pk, text=f"edited {step}")
+                comments.edit_comment(person, own.pk, text=f"{person.get_username()} edited {step}")
             case "delete" if own:
                 comments.delete_comment(person, own.pk)
             case "attend":
                 attend(person, item, chance)
             case _:
-                comments.add_comment(person, item.pk, text=f"text {step}\r\n\u2028")
+                comments.add_comment(person, item.pk, text=f"{person.get_username()} {step}\r\n\u2028")
         if step % 10 == 9:
             react()
         if step % 6 == 0:

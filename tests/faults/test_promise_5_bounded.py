@@ -21,6 +21,7 @@ READER_BYTES = 1_000_000
 OTHER_BYTES = 40_000_000  # the ring, batches, pages of the log as rows, fragmentation
 LATER_BYTES = 10_000_000  # what the last two thirds of the events may add: nothing but noise
 KERNEL_BYTES = 256 * 1024  # SO_SNDBUF is doubled by the kernel for its own bookkeeping (socket(7))
+ALONE, CROWDED = 200_000_000, 1_000_000_000  # bytes
 # Twenty events, one of them as large as can be.
 LARGE_STEP_EVENTS, LARGE_STEP = 20, 19 * 50_000 + 990_000
 APPEND_MANY = """
@@ -162,7 +163,7 @@ def test_promise_5_a_gigabyte_past_two_hundred_that_never_read(rough, name, figu
         fresh = memory(pid)
         with contextlib.ExitStack() as opened:
             connection = opened.enter_context(rough.connect())
-            before_speed = Publishing(connection, alice, port, alone).run(200_000_000, int)
+            before_speed = Publishing(connection, alice, port, alone).run(ALONE, int)
             path = f"/streams/?channel={crowded}"
             wires = [opened.enter_context(Wire(alice, path, receive_buffer=4_096)) for _ in range(200)]
             for wire in wires:
@@ -174,16 +175,16 @@ def test_promise_5_a_gigabyte_past_two_hundred_that_never_read(rough, name, figu
                 most[0] = max(most[0], memory(pid))
                 kernel[0] = max([kernel[0], *(held for peer, held in unread(port).items() if peer in never)])
 
-            speed = Publishing(connection, alice, port, crowded).run(1_000_000_000, watch)
+            speed = Publishing(connection, alice, port, crowded).run(CROWDED, watch)
             watch()
             assert never <= set(unread(port))
             for wire in wires:
                 wire.close()
-            again = Publishing(connection, alice, port, f"item:{new_item(alice)}").run(200_000_000, int)
+            again = Publishing(connection, alice, port, f"item:{new_item(alice)}").run(ALONE, int)
         figure(
-            f"{name.rstrip('5')}: 1 GB past 200 clients that never read: +{(most[0] - warm) / 1e6:.0f} MB"
-            f" (+{(most[0] - fresh) / 1e6:.0f} since the start, ring and all), at most"
-            f" {kernel[0] / 1024:.0f} KiB each in the kernel; two readers beside them got"
+            f"{name.rstrip('5')}: {CROWDED / 1e6:.0f} MB past 200 clients that never read:"
+            f" +{(most[0] - warm) / 1e6:.0f} MB (+{(most[0] - fresh) / 1e6:.0f} since the start, ring"
+            f" and all), at most {kernel[0] / 1024:.0f} KiB each in the kernel; two readers beside them got"
             f" {speed / 1e6:.1f} MB/s, {before_speed / 1e6:.1f} before and {again / 1e6:.1f} after"
         )
         assert most[0] - fresh < 64_000_000

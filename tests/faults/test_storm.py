@@ -80,7 +80,7 @@ def pulse(url: str, pid: int):
         thread.join()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("count", SIZES)
 def test_a_crowd_that_comes_back_is_answered_from_memory(rough, stormed, count, figure):
     alice = rough.login("alice", rough.url(stormed))
@@ -97,7 +97,7 @@ def test_a_crowd_that_comes_back_is_answered_from_memory(rough, stormed, count, 
             Questions(rough.url(stormed), connection) as questions,
             pulse(rough.url(stormed), pid) as (took, running),
         ):
-            plan = {"count": count, "last": BEHIND, "last_event_id": cursor, "seconds": 200}
+            plan = {"count": count, "last": BEHIND, "last_event_id": cursor, "seconds": 100 + count / 10}
             with crowd(alice, [port], path, **plan, live_from=BEHIND) as coming:
                 coming.until("half")
                 at = time.time()

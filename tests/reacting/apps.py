@@ -1,4 +1,4 @@
-"""The app: it echoes each `Called` of a channel on `item:2`, and fails while it is told to."""
+"""The app: it echoes each `Called` on `item:2`, and fails with one that is broken until all is mended."""
 
 import time
 
@@ -9,6 +9,7 @@ class ReactingConfig(AppConfig):
     name = "tests.reacting"
 
     def ready(self) -> None:
+        from events.models import Event
         from tests.reacting.events import Called, Echoed
         from workers import reactions
 
@@ -16,4 +17,6 @@ class ReactingConfig(AppConfig):
         def echo(cause: reactions.Cause) -> None:
             called = cause.event
             time.sleep(called.seconds)  # so that tasks of many children meet
+            if called.broken and not Event.objects.filter(type="Mended").exists():
+                raise ValueError("It is broken.")
             cause.append(Echoed(n=called.n), target="all", channels=["item:2"])

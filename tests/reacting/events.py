@@ -8,6 +8,7 @@ class Called(EventType):
 
     n: int
     seconds: float = 0
+    broken: bool = False
 
 
 class Echoed(EventType):

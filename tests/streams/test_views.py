@@ -2,8 +2,10 @@
 
 import json
 import socket
+import time
 
 import httpx
+import psycopg
 import pytest
 
 from tests.stack import eventually, listening
@@ -70,3 +72,23 @@ def test_other_methods_are_405_in_our_form(stack, server, method, path):
     assert answer.status_code == 405
     assert json.loads(answer.text)["code"] == "method_not_allowed"
     assert "GET" in answer.headers["allow"]
+
+
+def test_metrics_say_how_old_the_oldest_transactions_are(stack, server):
+    def ages() -> tuple[float, float]:
+        text = httpx.get(server + "/metrics").text
+        samples = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
+        assert {"tickertape_unplaced_events", "tickertape_oldest_unplaced_seconds"} <= samples.keys()
+        return (
+            float(samples["tickertape_oldest_writer_seconds"]),
+            float(samples["tickertape_oldest_transaction_seconds"]),
+        )
+
+    with psycopg.connect(stack.database_url) as reader, psycopg.connect(stack.database_url) as writer:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM events_event")
+        time.sleep(0.5)
+        writer.execute("SELECT pg_current_xact_id()")
+        time.sleep(0.5)
+        writes, any_kind = ages()
+        assert any_kind > writes + 0.4 > 0.8

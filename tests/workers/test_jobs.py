@@ -5,8 +5,10 @@ import time
 import psutil
 import pytest
 import redis
+from httpx_sse import connect_sse
+from kombu import Connection
 
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, listening
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,48 @@ def test_what_is_said_after_the_end_is_refused_where_it_is_said(crew, alice):
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "TaskComplete"]
 
 
+# --- Progress ------------------------------------------------------------------------------------------
+
+
+def test_progress_comes_four_times_a_second_at_most_and_the_last_always(crew, alice):
+    """Two thousand a second are said; events and what is sent come all, whole and in order."""
+    job_id = ask(alice, "tells", many=4000, seconds=2)
+    with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        got = [stream.opened, *stream.ended(seconds=30)]
+
+    progress = [each for each in got if each.event == "JobProgressed"]
+    assert progress[-1].data["done"] == 4000
+    seconds = next(each for each in got if each.event == "TaskComplete").data["result"]
+    assert 3 <= len(progress) <= 4 * seconds + 4, "the state, the last one, and one at the edge besides"
+    assert [each.data["done"] for each in progress] == sorted(each.data["done"] for each in progress)
+    sent = [(each.data["event"], each.data["data"]) for each in got if each.event == "JobSent"]
+    assert sent == [(None, "two\nlines"), (None, [1, {"a": None}]), ("my_event", {"x": 1})]
+
+
+def test_what_a_job_sends_is_itself_in_the_answer_to_who_asked(crew, alice):
+    with connect_sse(
+        alice, "POST", "/api/jobs/tells", json={"many": 1}, headers={"Accept": "text/event-stream"}
+    ) as source:
+        got = [(each.event, each.data) for each in source.iter_sse()]
+
+    assert [each for each in got if each[0] not in ("start", "progress", "complete")] == [
+        ("message", "two\nlines"), ("message", '[1,{"a":null}]'), ("my_event", '{"x":1}'),
+    ]  # fmt: skip
+
+
+def test_with_redis_away_a_running_job_goes_on_and_its_end_is_heard(crew, alice, valkey):
+    job_id = ask(alice, "slow", steps=8, seconds=4)
+    running(alice, job_id)
+    with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        client = redis.Redis.from_url(crew.environment["REDIS_URL"])
+        client.execute_command("CLIENT", "PAUSE", 6000, "ALL")
+        client.close()
+        got = stream.ended(seconds=30)
+
+    assert [each.event for each in got][-2:] == ["TaskComplete", "stream.end"]
+    assert job_of(alice, job_id)["progress"]["done"] == 8
+
+
 # --- Cancelled --------------------------------------------------------------------------------------------
 
 
@@ -219,14 +263,16 @@ def test_a_soft_time_limit_too(crew, alice):
 
 
 def test_a_killed_child_is_noticed_at_once_and_the_job_tried_again(crew, alice):
-    job_id = ask(alice, "nap", seconds=1.5)
+    job_id = ask(alice, "nap", seconds=60)
     running(alice, job_id)
-    began = time.monotonic()
     kill_children(crew)
+    with crew.connect() as connection:  # nobody waits for it to lapse
+        connection.execute(
+            "UPDATE events_jobrun SET lease_until = now() + interval '1 hour' WHERE lease_until IS NOT NULL"
+        )
 
-    eventually(lambda: "JobRetrying" in history(crew, job_id), seconds=20)
-    assert time.monotonic() - began < 2, "before its lease lapsed"
     job = ended(alice, job_id)
+    assert "JobRetrying" in history(crew, job_id)
     assert (job["state"], job["result"]) == ("complete", 2)
 
 
@@ -256,8 +302,8 @@ def other(crew):
 
 
 def test_a_killed_worker_is_noticed_by_another_one(crew, alice, other):
-    job_id = ask(alice, "nap", seconds=3)
-    once = ask(alice, "deaf", seconds=30)
+    job_id = ask(alice, "nap", seconds=60)
+    once = ask(alice, "deaf", seconds=60)
     running(alice, job_id)
     running(alice, once)
     crew.kill("worker")
@@ -270,12 +316,12 @@ def test_a_killed_worker_is_noticed_by_another_one(crew, alice, other):
 
 
 def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(crew, alice, other):
-    job_id = ask(alice, "nap", seconds=1)
+    job_id = ask(alice, "nap", seconds=6)
     running(alice, job_id)
     crew.freeze("worker")
     crew.thaw("worker2")
 
-    job = ended(alice, job_id)
+    job = ended(alice, job_id, seconds=60)
     assert (job["state"], job["result"]) == ("complete", 2)
     before = history(crew, job_id)
     log = crew.log("worker")
@@ -328,13 +374,10 @@ def test_a_job_longer_than_the_brokers_visibility_time_out_runs_once(crew, alice
     job_id = ask(alice, "nap", seconds=8)
     running(alice, job_id)
     time.sleep(1.5)  # longer than that time-out
-    # What every worker does now and then: give back what seems lost.
-    code = (
-        "from project.celery import app;"
-        "channel = app.connection().default_channel;"
-        "channel.qos.restore_visible(interval=1)"
-    )
-    crew.manage("shell", "--verbosity=0", "-c", code)
+    options = {"visibility_timeout": 1}
+    with Connection(crew.environment["REDIS_URL"], transport_options=options) as broker:
+        # What every worker does now and then: give out again what seems lost.
+        broker.default_channel.qos.restore_visible(interval=1)
     left = f"job={job_id}"
     eventually(lambda: left in crew.log("worker").read_text(), seconds=20)
     assert job_of(alice, job_id)["state"] == "running", "it was given out again while it ran"

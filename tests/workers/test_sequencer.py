@@ -221,6 +221,20 @@ def test_an_n_of_another_epoch_does_not_count(append, start, batches):
     assert numbers(heard)[-1] == start + 2
 
 
+def test_what_was_placed_in_an_epoch_that_ended_is_not_published_as_of_it(append, start, batches):
+    append(0)
+    sequencer.run()
+    batches()
+    append(1)
+    old = log.place()  # … by one that then stood still
+    log.new_epoch()
+    assert Publisher().publish(old)
+    assert batches() == []
+    append(2)
+    sequencer.run()
+    assert [(batch.epoch, numbers([batch])) for batch in batches()] == [(log.head().epoch, [start + 3])]
+
+
 def test_garbage_in_redis_is_replaced(append, start, batches, valkey_client):
     append(1)
     sequencer.run()

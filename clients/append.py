@@ -1,0 +1,68 @@
+"""Append events to Tickertape from any Python program: one function, nothing to install.
+
+    shipped = {"channels": ["user:7"], "type": "OrderShipped", "data": {"order": 3}}
+    append("https://tickertape.example", KEY, shipped)
+
+Copy it, or import it. In a Celery task of another project it is all that is needed: each call is one
+request, all its events or none, and because each event has an id, sending it again appends nothing
+twice. So a task may be retried as a whole, if it gives its events ids of its own.
+"""
+
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any
+
+TRIES = 5
+FIRST_WAIT_SECONDS = 0.5
+TIMEOUT_SECONDS = 10
+
+
+class Refused(Exception):
+    """The events were refused, and would be again: the problem says why."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(f"{status} {problem.get('detail', '')}")
+        self.status = status
+        self.problem = problem
+
+
+def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
+    """Append events with an API key; return their ids in the log.
+
+    Tries again, with doubling waits, what may pass: no connection, 429, 5xx. Raises Refused for what will
+    not, and OSError where it gave up.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise ValueError("the address must begin with https:// or http://")
+    named = [{"id": str(uuid.uuid4()), **event} for event in events]
+    request = urllib.request.Request(  # noqa: S310 (looked at above)
+        url.rstrip("/") + "/api/events",
+        data=json.dumps({"events": named}).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    for attempt in range(1, TRIES + 1):
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+                return list(json.load(answer)["ids"])
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 429 and error.code < 500:
+                    raise Refused(error.code, _problem(error)) from None
+            if attempt == TRIES:
+                raise
+        except OSError:
+            if attempt == TRIES:
+                raise
+        time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        found = json.load(error)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,74 @@
+"""Who else's pages may use the API and the streams with a session: CORS, and the Origin of WebSockets.
+
+A page of an origin in CORS_ALLOWED_ORIGINS may read what its user may; to change something too, the
+origin must be in CSRF_TRUSTED_ORIGINS as well. Anybody else's gets no header, and so the browser keeps
+the answer from it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import async_only_middleware
+
+PREFLIGHT_SECONDS = 600  # for which a browser remembers the answer; Chromium allows 7200
+PATHS = ("/api/", "/streams/")
+METHODS = "GET, POST, PUT, PATCH, DELETE"
+# What clients of ours send, beside what every page may.
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-CSRFToken"
+RESPONSE_HEADERS = "Retry-After"
+
+Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+@async_only_middleware
+def cors(get_response: Next) -> Next:
+    """Say on every answer of the API and the streams, also refusals, who may read it (Fetch, 3.3)."""
+
+    async def middleware(request: HttpRequest) -> HttpResponseBase:
+        if not settings.CORS_ALLOWED_ORIGINS or not request.path_info.startswith(PATHS):
+            return await get_response(request)
+        origin = request.headers.get("Origin", "")
+        allowed = origin in settings.CORS_ALLOWED_ORIGINS
+        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        response: HttpResponseBase
+        if allowed and preflight:
+            response = HttpResponse(status=204)
+            response["Access-Control-Allow-Methods"] = METHODS
+            response["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+            response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        else:
+            response = await get_response(request)
+        patch_vary_headers(response, ["Origin"])  # or a cache would give one origin's answer to another
+        if allowed:
+            response["Access-Control-Allow-Origin"] = origin
+            response["Access-Control-Allow-Credentials"] = "true"
+            response["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
+        return response
+
+    return middleware
+
+
+class FromOurPages:
+    """Refuses a WebSocket that a page of a foreign origin opens, before anything else.
+
+    Browsers ask nobody before they open one, cookies and all, and let every page read it (RFC 6455,
+    10.2). Programs, which send no Origin, have no one else's cookies either.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass the connection on, or close it with 4403."""
+        headers = {bytes(name): bytes(value).decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin")
+        own = f"{'https' if settings.HTTPS else 'http'}://{headers.get(b'host', '')}"
+        if origin is None or origin == own or origin in settings.CORS_ALLOWED_ORIGINS:
+            await self._application(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 4403})
