@@ -124,6 +124,7 @@ def raise_comment(about: Comment, reasons: Mapping[int, Sequence[str]], *, cause
             item_id=about.item_id, user_id__in=[user_id for user_id, _, _ in told], read=False
         ).order_by("event_id")
     }
+    events = []
     for user_id, kind, delivery in told:
         group = open_groups.get((user_id, kind))
         earlier = group.actors if group else []
@@ -145,13 +146,14 @@ def raise_comment(about: Comment, reasons: Mapping[int, Sequence[str]], *, cause
             since=int(group.since.timestamp()) if group else about.timestamp,
             timestamp=about.timestamp,
         )
-        _raise(event, caused_by)
+        events.append(event)
+    _raise(events, caused_by)
 
 
 def raise_job(about: Job, user_id: int, *, caused_by: EventId) -> None:
     """Tell somebody that their job ended. In a transaction."""
-    for _, kind, delivery in _wanting({user_id: ("job",)}, caused_by):
-        event = NotificationRaised(
+    events = [
+        NotificationRaised(
             notification_id=str(uuid4()),
             user_id=str(user_id),
             kind=kind,
@@ -161,7 +163,9 @@ def raise_job(about: Job, user_id: int, *, caused_by: EventId) -> None:
             since=about.timestamp,
             timestamp=about.timestamp,
         )
-        _raise(event, caused_by)
+        for _, kind, delivery in _wanting({user_id: ("job",)}, caused_by)
+    ]
+    _raise(events, caused_by)
 
 
 def _wanting(reasons: Mapping[int, Sequence[str]], caused_by: EventId) -> Sequence[tuple[int, str, Delivery]]:
@@ -183,10 +187,18 @@ def _wanting(reasons: Mapping[int, Sequence[str]], caused_by: EventId) -> Sequen
     return found
 
 
-def _raise(event: NotificationRaised, caused_by: EventId) -> None:
-    key = _key(caused_by, int(event.user_id))
-    channels = [user_channel(event.user_id)]
-    _fold(event, append(event, channels=channels, caused_by=caused_by, unique_key=key))
+def _raise(events: Sequence[NotificationRaised], caused_by: EventId) -> None:
+    """Append what is raised by one cause, and fold it at once: an item may have very many watchers."""
+    ids = [
+        append(
+            event,
+            channels=[user_channel(event.user_id)],
+            caused_by=caused_by,
+            unique_key=_key(caused_by, int(event.user_id)),
+        )
+        for event in events
+    ]
+    _store(events, ids)
 
 
 def _key(caused_by: EventId, user_id: int) -> str:
@@ -257,7 +269,7 @@ def _record(event: NotificationsRead | NotificationUnread | NotificationArchived
 def _fold(event: EventType, event_id: EventId) -> None:
     match event:
         case NotificationRaised():
-            _store(event, event_id)
+            _store([event], [event_id])
         case NotificationsRead():
             _seen(event).filter(read=False).update(read=True)
         case NotificationUnread():
@@ -266,9 +278,16 @@ def _fold(event: EventType, event_id: EventId) -> None:
             Notification.objects.filter(pk=event.notification_id).update(read=True, archived=True)
 
 
-def _store(event: NotificationRaised, event_id: EventId) -> None:
-    """Write the row anew from this event alone, whatever of it there was."""
-    row = Notification(
+def _store(events: Sequence[NotificationRaised], ids: Sequence[EventId]) -> None:
+    """Write each row anew from its event alone, whatever of it there was."""
+    others = [field.name for field in Notification._meta.concrete_fields if not field.primary_key]
+    Notification.objects.bulk_create(
+        map(_row, events, ids), update_conflicts=True, unique_fields=["id"], update_fields=others
+    )
+
+
+def _row(event: NotificationRaised, event_id: EventId) -> Notification:
+    return Notification(
         id=UUID(event.notification_id),
         event_id=event_id,
         user_id=int(event.user_id),
@@ -286,8 +305,6 @@ def _store(event: NotificationRaised, event_id: EventId) -> None:
         since=datetime.fromtimestamp(event.since, UTC),
         created_at=datetime.fromtimestamp(event.timestamp, UTC),
     )
-    others = [field.name for field in Notification._meta.concrete_fields if not field.primary_key]
-    Notification.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=others)
 
 
 def _seen(event: NotificationsRead) -> QuerySet[Notification]:

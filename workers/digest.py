@@ -45,7 +45,7 @@ def run(*, seconds: float) -> int:
 def _send(digest: Digest, server: BaseEmailBackend) -> bool:
     try:
         _write(digest, server).send()
-    except (SMTPException, OSError) as error:
+    except (SMTPException, OSError, ValueError) as error:  # the last for what is no address
         logger.warning(
             "A digest may not have been sent; it is not tried again.",
             extra={"correlation_id": str(digest.correlation_id), "error": type(error).__name__},

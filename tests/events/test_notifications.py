@@ -366,6 +366,23 @@ def test_a_watch_that_waited_for_the_items_end_is_refused(users, item, held, bac
         late.result(20)
 
 
+# --- The description ----------------------------------------------------------------------------
+
+
+def test_the_api_describes_the_inbox_with_examples(users, api):
+    schema = api().get("/api/openapi.json").json()
+    inbox = [
+        each for path in schema["paths"].values() for each in path.values() if each.get("tags") == ["inbox"]
+    ]
+
+    assert len(inbox) == 14
+    assert [each["operationId"] for each in inbox if not each.get("description")] == []
+    for name in ("NotificationOut", "CountOut", "AttentionOut", "PreferencesOut", "NewPreferences"):
+        [example] = schema["components"]["schemas"][name]["examples"]
+        assert set(example) <= set(schema["components"]["schemas"][name]["properties"])
+        assert set(schema["components"]["schemas"][name].get("required", ())) <= set(example)
+
+
 # --- Erasure -------------------------------------------------------------------------------------
 
 

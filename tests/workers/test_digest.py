@@ -233,6 +233,20 @@ def test_what_may_have_been_sent_is_not_sent_again_and_stays_to_be_seen(
     assert error in listed
 
 
+@pytest.mark.parametrize("address", ["alice\nBcc: all@example.com", "alice@" + "ä" * 300 + ".example", "@"])
+def test_what_is_no_address_is_seen_and_stops_nobody(users, alice, item, mailbox, address):
+    User.objects.filter(pk=alice.pk).update(email=address[:254])
+    User.objects.filter(pk=users.bob.pk).update(email="bob@example.com")
+    preferences.change(users.bob, types={"comment": "digest"})
+    say(users.carol, item)
+    say(users.carol, items.create_item(users.bob, title="Bob's"))
+    a_day_later()
+    mailed()
+
+    assert mailbox.got[-1]["To"] == "bob@example.com"
+    assert not any("Bcc" in mail for mail in mailbox.got)
+
+
 def test_one_that_fails_does_not_keep_the_next_from_theirs(users, alice, item, mailbox, monkeypatch):
     User.objects.filter(pk=users.bob.pk).update(email="bob@example.com")
     preferences.change(users.bob, types={"comment": "digest"})
