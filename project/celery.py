@@ -7,8 +7,8 @@ from workers import broker, clock
 
 settings_or_exit()
 
-broker.install()
 app = Celery("tickertape")
+broker.install(app)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 clock.install(app)

@@ -210,9 +210,9 @@ CELERY_WORKER_CONCURRENCY = number("CELERY_WORKER_CONCURRENCY", 2)
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a broker may be away for hours
-# Kombu waits for the answer to a BRPOP, which takes a second, also when it closes: without a limit for
-# ever, on a connection that was made anew in between, and the worker does not end.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3, "socket_connect_timeout": 3, "socket_keepalive": True}
+# Kombu waits for the answer to a BRPOP, which takes a second, also when it closes, and for others: one
+# after the other where Redis hangs, and a worker that ends waits for all of them.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2, "socket_keepalive": True}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_DB_REUSE_MAX = 1_000  # tasks: connecting costs more than placing does

@@ -7,7 +7,9 @@ its clock with it. The tasks it was working on are hints, or come back by themse
 """
 
 import contextlib
+from typing import Any
 
+from celery import bootsteps
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 
@@ -28,7 +30,20 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
-def install() -> None:
-    """Use the transport for `redis://` and `rediss://` in this process."""
+class Quiet(bootsteps.Step):  # type: ignore[misc]
+    """Has a worker tell its broker nothing of itself, whatever its command line says.
+
+    Its heartbeat, for monitors that we do not have, is sent by the loop that also hears SIGTERM, and
+    sent again and again where Redis hangs: the worker would not end before Redis is back.
+    """
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        parent.options.update(without_heartbeat=True, without_gossip=True, without_mingle=True)
+
+
+def install(app: Any) -> None:
+    """Make both part of a Celery app: the transport for `redis://` and `rediss://`, and the quiet."""
+    app.steps["worker"].add(Quiet)
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

@@ -25,6 +25,8 @@ TRANSACTION_EVENTS = 4  # at most
 LATE = 0.1  # of the transactions commit late
 LATE_SECONDS = 2.0  # at most
 ROLLED_BACK = 0.05  # of the transactions
+BULKY = 0.1  # of the appends: with small ones alone, no reader is slow enough for a server to notice
+BULK_BYTES = 12_000
 
 
 class Publisher(threading.Thread):
@@ -127,7 +129,8 @@ class Program(Publisher):
                 channel = self._random.choice(self._channels)
                 token = self._record.intend(self.name, [channel])
                 tokens.append(token)
-                append(self._connection, channel, data={"token": word(token)})
+                bulk = "x" * BULK_BYTES if self._random.random() < BULKY else ""
+                append(self._connection, channel, data={"token": word(token), "bulk": bulk})
             if self._random.random() < LATE:
                 self._stopping.wait(self._random.uniform(0, LATE_SECONDS))
             if roll_back:

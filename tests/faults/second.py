@@ -14,10 +14,11 @@ from tests.stack import eventually
 
 def replica_of(primary: Postgres, folder: Path) -> Postgres:
     """Return a hot standby that streams from a server and has caught up with it."""
-    replica = Postgres(folder)
+    replica = Postgres(folder, durable=False)
     _make_folder(folder, primary)
     where = f"host=127.0.0.1 port={primary.port} user=postgres"
-    _run(primary, "pg_basebackup", "-D", folder / "data", "-R", "-X", "stream", "-c", "fast", "-d", where)
+    options = ["-R", "-X", "stream", "-c", "fast", "--no-sync"]
+    _run(primary, "pg_basebackup", "-D", folder / "data", *options, "-d", where)
     replica.start()
     caught_up(primary, replica)
     return replica

@@ -21,6 +21,8 @@ from tests.faults.people import SERVERS, both, new_item, on_both, settle
 from tests.faults.wire import append
 from tests.stack import Listener, Stack, eventually, listening
 
+pytestmark = pytest.mark.timeout(300)  # each starts a service and engines of its own
+
 NOTICED_SECONDS = 5.0  # from the moment in which the database takes writes again: a look, a connection, noise
 
 
@@ -70,7 +72,8 @@ class Scene:
 def scene() -> Iterator[Scene]:
     with tempfile.TemporaryDirectory(prefix="tickertape-failover-") as name:
         folder = Path(name)
-        postgres, valkey = Postgres(folder / "postgres"), Valkey(folder / "valkey")
+        # Not durable, which is faster: processes are killed here, and no machine.
+        postgres, valkey = Postgres(folder / "postgres", durable=False), Valkey(folder / "valkey")
         servers = [postgres]
         environment = {**HASTY, "DJANGO_SETTINGS_MODULE": "tests.reacting.settings"}
         made = Stack(postgres, valkey, folder, name="failover", **environment)

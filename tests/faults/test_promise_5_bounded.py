@@ -21,7 +21,7 @@ READER_BYTES = 1_000_000
 OTHER_BYTES = 40_000_000  # the ring, batches, pages of the log as rows, fragmentation
 LATER_BYTES = 10_000_000  # what the last two thirds of the events may add: nothing but noise
 KERNEL_BYTES = 256 * 1024  # SO_SNDBUF is doubled by the kernel for its own bookkeeping (socket(7))
-ALONE, CROWDED = 60_000_000, 200_000_000
+ALONE, CROWDED = 200_000_000, 1_000_000_000  # bytes
 # Twenty events, one of them as large as can be.
 LARGE_STEP_EVENTS, LARGE_STEP = 20, 19 * 50_000 + 990_000
 APPEND_MANY = """

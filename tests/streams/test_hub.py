@@ -134,14 +134,14 @@ async def test_a_batch_that_arrives_while_the_log_is_read_brings_nothing_twice(
 ):
     begin = hub.position
     await world.append(1, 2)
-    fetch, batch = hub._fetch, await world.batch(begin)
+    fetch, batch = hub.fetch, await world.batch(begin)
 
     async def meanwhile(*arguments):
         rows = await fetch(*arguments)
         hub.apply(batch)
         return rows
 
-    monkeypatch.setattr(hub, "_fetch", meanwhile)
+    monkeypatch.setattr(hub, "fetch", meanwhile)
     async with subscribe() as stream:
         await stream.frame()
         await hub._advance(begin + 2)
@@ -272,7 +272,7 @@ async def test_a_look_answers_only_who_asked_before_it_began(hub, monkeypatch):
 @quiet
 async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, settings, monkeypatch):
     """More slow replays than there are connections, and the hub still looks at once."""
-    fetch, running, go_on = hub._fetch, [], asyncio.Event()
+    fetch, running, go_on = hub.fetch, [], asyncio.Event()
 
     async def slow(sql, parameters):
         if sql == log.CHANNELS_SQL:
@@ -281,7 +281,7 @@ async def test_a_crowd_that_replays_leaves_the_hub_a_connection(hub, world, sett
                 await go_on.wait()
         return await fetch(sql, parameters)
 
-    monkeypatch.setattr(hub, "_fetch", slow)
+    monkeypatch.setattr(hub, "fetch", slow)
     replays = [asyncio.create_task(hub.read(frozenset([f"item:{n}"]), 0)) for n in range(50)]
     await until(lambda: len(running) == settings.STREAMS_POOL_SIZE - 1)
     async with asyncio.timeout(settings.DATABASE_CONNECT_SECONDS):
@@ -437,7 +437,7 @@ async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub,
     await world.append(*range(6))
     batch = await world.batch(begin)
     await world.run(log.prune, begin + 3)
-    fetch, questions = hub._fetch, []
+    fetch, questions = hub.fetch, []
 
     async def meanwhile(*arguments):
         questions.append(arguments)
@@ -445,7 +445,7 @@ async def test_a_hub_does_not_go_back_for_what_was_pruned_under_its_reading(hub,
         hub.apply(batch)
         return rows
 
-    monkeypatch.setattr(hub, "_fetch", meanwhile)
+    monkeypatch.setattr(hub, "fetch", meanwhile)
     await hub._advance(begin + 6)
     assert len(questions) == 1
     assert len(hub.ring.after([ITEM], begin)) == 6

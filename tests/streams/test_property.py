@@ -614,7 +614,7 @@ def _empty_log() -> str:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = 'replica'")  # past the guards
         cursor.execute("TRUNCATE events_event, events_channelposition RESTART IDENTITY CASCADE")
-        cursor.execute("UPDATE events_logstate SET head = 0, oldest = 1")
+        cursor.execute("UPDATE events_logstate SET head = 0, oldest = 1, settled_to = 0, taken_to = 0")
     return log.new_epoch()
 
 

@@ -510,7 +510,7 @@ async def test_a_reader_revoked_while_its_opening_asks_the_log_gets_nothing_more
 @contextlib.asynccontextmanager
 async def held_answers(hub):
     """Hold back what the log answers the hub, until `given` is set; `asked` says that there is something."""
-    fetch, held = hub._fetch, SimpleNamespace(asked=asyncio.Event(), given=asyncio.Event())
+    fetch, held = hub.fetch, SimpleNamespace(asked=asyncio.Event(), given=asyncio.Event())
 
     async def later(*arguments):
         rows = await fetch(*arguments)
@@ -518,11 +518,11 @@ async def held_answers(hub):
         await held.given.wait()
         return rows
 
-    hub._fetch = later
+    hub.fetch = later
     try:
         yield held
     finally:
-        hub._fetch = fetch
+        hub.fetch = fetch
 
 
 async def test_a_revocation_in_a_new_epoch_counts_whatever_its_position(hub, world, subscribe):

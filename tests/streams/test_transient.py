@@ -223,7 +223,7 @@ async def test_an_event_placed_while_the_state_is_asked_for_comes_after_it_once(
 
 async def test_other_channels_ask_nothing(hub, world, subscribe):
     asked = []
-    hub._fetch = lambda *a: asked.append(a)
+    hub.fetch = lambda *a: asked.append(a)
     async with subscribe() as stream:
         await stream.frame()
         hub._take(said(1).pack())
@@ -237,7 +237,7 @@ async def test_with_the_database_away_the_stream_opens_without_it(hub, world, su
     async def away(*arguments):
         raise TimeoutError
 
-    hub._fetch = away
+    hub.fetch = away
     async with subscribe(f"job:{held.job_id}") as stream:
         assert (await stream.frame()).event == "stream.open"
         hub._take(said(1, channel=f"job:{held.job_id}").pack())

@@ -184,7 +184,7 @@ class Process(Hub):
         finally:
             self.subscribed = False
 
-    async def _fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         await self._pass("asked")
         if self.away:
             raise psycopg.OperationalError("away")
@@ -192,7 +192,7 @@ class Process(Hub):
         answer = self.bench.loop.create_future()
         self.bench.asking.add(answer)
         try:
-            rows = await super()._fetch(sql, parameters)
+            rows = await super().fetch(sql, parameters)
         finally:
             self.bench.asking.discard(answer)
             answer.set_result(None)

@@ -6,6 +6,7 @@ What a client gets is said as it came: nothing is put in order and nothing left 
 import asyncio
 import json
 import random
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.chaos import pipes
 RETRY_SECONDS = 1.0  # until the server has said another
 MOST_SECONDS = 4.0  # between tries, so that a recovery is not the client's own waiting
 SLOW_BYTES = 1000  # a second
+WINDOW_BYTES = 4 * 1024  # of who reads little: the kernel would take megabytes for it
 FOR_GOOD = {204, 400, 401, 403, 404}
 OPENING = 3  # times as long as a silence may last, an answer may take
 ABANDONED = 3  # sockets that a vanishing client keeps, as nobody's
@@ -127,9 +129,15 @@ class Client:
         await asyncio.sleep(seconds)
         loop = asyncio.get_running_loop()
         stream = Stream(self)
+        sock = socket.socket()
+        sock.setblocking(False)
+        if self.habit in ("slow", "never"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         try:
-            await loop.create_connection(lambda: stream, *self._where)
+            await loop.sock_connect(sock, self._where)
+            await loop.create_connection(lambda: stream, sock=sock)
         except OSError as error:
+            sock.close()
             self.say("cut", why=f"refused: {type(error).__name__}")
             self.again(refused=True)
             return
