@@ -17,9 +17,10 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 from pydantic import Field
 
-from events import channels, erasure, log, readmodels
+from events import channels, erasure, log, readmodels, retention
 from events.channels import job_channel, user_channel
 from events.erasure import ERASED
 from events.errors import ChannelUnknown, Conflict, NotFound
@@ -136,6 +137,7 @@ class JobCancelled(EventType):
     timestamp: int
 
 
+FILES_KEPT = timedelta(days=7)  # time to download one; the job can be run again
 FINAL = (TaskComplete, JobFailed, JobCancelled)
 LAST_FEW = 20  # of a job's events: a run that is taken away may say something after the end
 OVER = frozenset({State.COMPLETE, State.FAILED, State.CANCELLED})
@@ -347,3 +349,6 @@ def _erase(user_id: int) -> int:
 channels.register("job", key=channels.JOB_KEY, may_read=_may_read, latest=LATEST)
 readmodels.register(ReadModel("jobs", table=Job, born_of="event_id", types=LIFE, fold=_fold))
 erasure.register("jobs", _erase)
+retention.leftover(
+    "job files", lambda: retention.remove_older(JobFile, "created_at", timezone.now() - FILES_KEPT)
+)

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from events import channels, erasure, jobs, log, readmodels, runs
+from events import channels, erasure, jobs, log, readmodels, retention, runs
 from events.channels import Channel
 from events.errors import ChannelUnknown, PayloadInvalid, PayloadTooLarge
 from events.jobs import JobOver, JobProgressed, JobUnknown
@@ -454,3 +454,13 @@ def test_erasure_leaves_nothing_of_a_persons_jobs_but_that_there_were_some(users
     before = rows()
     readmodels.rebuild(readmodels.registered()["jobs"])
     assert rows() == before
+
+
+def test_a_file_is_kept_for_a_week(users, job, run):
+    runs.attach(run, name="x.csv", content=b"x", content_type="text/csv")
+    dict(retention.sweep())
+    assert JobFile.objects.exists()
+
+    JobFile.objects.update(created_at=Now() - timedelta(days=7, seconds=1))
+    assert dict(retention.sweep())["job files"] == 1
+    assert not JobFile.objects.exists()
