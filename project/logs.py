@@ -7,6 +7,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _LEFT_OUT = frozenset({"request", "data", "args", "color_message", "scope", "sinfo"})
 
 
+class Unnamed(logging.Filter):
+    """Leave out what a record names: Daphne's name requests by their addresses, with any `?token=`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the sentence."""
+        record.args = tuple("…" for _ in record.args or ())
+        return True
+
+
 class FactsFormatter(logging.Formatter):
     """Format a record as `time level name: sentence  fact=value …`."""
 

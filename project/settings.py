@@ -366,11 +366,13 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"facts": {"()": "project.logs.FactsFormatter"}},
+    "filters": {"unnamed": {"()": "project.logs.Unnamed"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "facts"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.request": {"level": "ERROR"},  # 4xx are answers, not faults
         "daphne": {"level": "WARNING"},
+        "daphne.server": {"filters": ["unnamed"]},
         "celery": {"level": "INFO"},
         # Two lines for every wake would hide the rest.
         "celery.app.trace": {"level": "WARNING"},
