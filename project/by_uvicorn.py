@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from django.conf import settings
 
 from project.link import unacknowledged, with_link
 
@@ -37,6 +38,8 @@ def run(entry: "Entry", listener: socket.socket) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if scope["type"] == "http" and transport is not None:
+            # One write of a stream, not the usual three: it waits in the loop as long as its reader likes.
+            transport.set_write_buffer_limits(high=settings.STREAMS_WRITE_BYTES)
             scope = with_link(scope, AsyncioLink(transport))
         await entry(scope, receive, send)
 

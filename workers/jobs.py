@@ -243,6 +243,7 @@ def _take_lapsed() -> bool:
 
 
 def _send_due() -> bool:
+    global _seen
     task_id = str(uuid4())
     with transaction.atomic():
         found = runs.take_due()
@@ -257,20 +258,22 @@ def _send_due() -> bool:
     except BROKER_AWAY:
         runs.unsent(found, task_id=task_id)
         raise
+    finally:
+        _seen = time.monotonic()  # however long the broker took, the database was there
     return True
 
 
-_looked = 0.0
+_seen = 0.0
 _steady_since = 0.0
 
 
 def _steady() -> bool:
-    """Tell whether this process could look all the time: else nobody may have been able to renew a lease."""
-    global _looked, _steady_since
+    """Tell whether the database was there all the time: else nobody could renew a lease."""
+    global _seen, _steady_since
     now = time.monotonic()
-    if now - _looked > UNSTEADY_SECONDS:
+    if now - _seen > UNSTEADY_SECONDS:
         _steady_since = now
-    _looked = now
+    _seen = now
     return now - _steady_since > UNSTEADY_SECONDS
 
 

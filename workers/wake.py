@@ -23,7 +23,7 @@ from redis.retry import Retry
 logger = logging.getLogger(__name__)
 
 FLAG_SECONDS = 1.0  # a flag whose task was lost hides work no longer than this
-PAUSE_SECONDS = (0.5, 5.0)  # no tries for so long after a failure, doubling
+PAUSE_SECONDS = (0.25, 1.0)  # no tries for so long after a failure, doubling: live within 2 s of its return
 
 PLACE = "workers.place"
 REACT = "workers.react"

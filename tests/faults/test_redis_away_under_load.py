@@ -82,13 +82,12 @@ def latencies(load: Load, stream, since: float, until: float) -> list[tuple[floa
 
 
 def live_after(load: Load, stream, back: float) -> float:
-    """Return how long after `back` half a second's comments began to come as they do when all is well."""
+    """Return how long after `back` comments began to come as they do when all is well, ten in a row."""
     found = latencies(load, stream, back, time.perf_counter())
-    for at, _ in found:
-        window = [late for when, late in found if at <= when < at + 0.5]
-        if len(window) >= PER_SECOND / 5 and statistics.median(window) < LIVE_LATENCY:
-            return at - back
-    raise AssertionError("they are not live again")
+    for first in range(len(found) - 9):
+        if statistics.median(late for _, late in found[first : first + 10]) < LIVE_LATENCY:
+            return found[first][0] - back
+    raise AssertionError(f"not live again: {[(round(at - back, 1), round(late, 2)) for at, late in found]}")
 
 
 @pytest.fixture

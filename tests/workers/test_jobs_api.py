@@ -1,9 +1,11 @@
 """The HTTP API of jobs: what is refused writes nothing; what is asked for is queued, once."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from events import jobs, runs
 from events.models import Event, Job, JobRun
@@ -215,6 +217,57 @@ def test_a_file_is_downloaded_and_not_shown(users, api):
     assert (answer.status_code, answer.content) == (200, b"\x00<b>")
     assert answer["Content-Disposition"].startswith("attachment; ")
     assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+# --- The clock ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only where a test says so; the clock of a worker has looked for long."""
+    at = [1000.0]
+    monkeypatch.setattr(work.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(work, "_seen", at[0])
+    monkeypatch.setattr(work, "_steady_since", 0.0)
+    return lambda seconds: at.__setitem__(0, at[0] + seconds)
+
+
+@pytest.fixture
+def lapsed(users):
+    """A job whose run did not renew its lease."""
+    job = jobs.queue(users.alice, name="slow", params={})
+    runs.claim(job.pk, task_id="t")
+    JobRun.objects.update(lease_until=Now() - timedelta(seconds=1))
+    return job
+
+
+def test_after_the_database_was_away_runs_may_renew_their_leases_first(lapsed, clock):
+    clock(60)  # in which no look was answered
+    work.look()
+    assert Job.objects.get().state == "running"
+    for _ in range(7):
+        clock(0.5)
+        work.look()
+    assert Job.objects.get().state == "queued"
+
+
+def test_a_broker_that_hangs_does_not_hide_a_dead_worker(users, lapsed, clock, monkeypatch):
+    def hang(name, *arguments, **options):
+        if name == "jobs.slow":
+            clock(8)
+            raise work.BrokerAway
+
+    monkeypatch.setattr(work.current_app, "send_task", hang)
+    JobRun.objects.update(lease_until=None)
+    jobs.queue(users.alice, name="slow", params={})
+    with pytest.raises(work.BrokerAway):
+        work.look()
+    JobRun.objects.filter(pk=lapsed.pk).update(lease_until=Now() - timedelta(seconds=1))
+    clock(0.5)
+    with pytest.raises(work.BrokerAway):
+        work.look()
+
+    assert Job.objects.get(pk=lapsed.pk).state == "queued"
 
 
 # --- From code ------------------------------------------------------------------------------------
