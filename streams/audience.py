@@ -20,6 +20,8 @@ from streams.subscriber import Reader, Subscriber
 
 logger = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 1.0  # after a recheck that found the database away
+
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
 Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
 _EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
@@ -47,7 +49,6 @@ class Audience:
         self._all.add(subscriber)
         for key in _keys(subscriber):
             self._by.setdefault(key, set()).add(subscriber)
-
         return True
 
     def _full(self, subscriber: Subscriber) -> bool:
@@ -102,17 +103,21 @@ class Audience:
 
     async def keep_permitted(self) -> None:
         """Ask for ever whether each open stream is still permitted: not every change is a verb's."""
+        away = False
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.STREAMS_RECHECK_SECONDS):
+                async with asyncio.timeout(AGAIN_SECONDS if away else settings.STREAMS_RECHECK_SECONDS):
                     await self._recheck_now.wait()
             self._recheck_now.clear()
+            was_away, away = away, False
             for (reader, channels), subscribers in self._readers().items():
                 try:
                     permitted = await self._permitted(reader, channels)
                 except (OperationalError, InterfaceError) as error:
-                    logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
-                    break  # nothing can be placed either, and the next one is soon
+                    away = True  # a recheck is asked for just when it may be: soon again
+                    if not was_away:
+                        logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
+                    break
                 except Exception:
                     logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
                     permitted = False

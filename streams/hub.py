@@ -295,8 +295,8 @@ class Hub:
                     limit=settings.STREAMS_PAGE_EVENTS * 4,
                     bytes=settings.STREAMS_RING_BYTES // 8,
                 )
-                if page.epoch != epoch or page.covered_to <= page.after:
-                    return  # another history: the next look begins it
+                if not self.epoch == epoch == page.epoch or page.covered_to <= page.after:
+                    return  # another history, which a look has begun or will
                 if page.oldest > self.position + 1:  # which a batch may have moved meanwhile
                     self._jump(page.oldest - 1)
                     continue
@@ -308,6 +308,7 @@ class Hub:
             subscriber.fall_back(self.position)
         self.position = position
         self.ring.clear(position)
+        self.replay.forget()  # what was erased in the gap nobody says here any more
 
     async def _watch(self) -> None:
         """Look at the log every second, and read it where no batch brought what it holds."""

@@ -232,9 +232,10 @@ class Subscriber:
         """Return what is transient as it stands: what was told while this was not live nobody replays."""
         self._untold = False
         try:
-            return sse.join(await self._hub.latest(self.channels))
+            latest = await self._hub.latest(self.channels)
         except DATABASE_AWAY:
             return b""  # it may be out of date until the next one comes
+        return sse.join(latest) if self._ended is None else b""
 
     async def _open(self, last_event_id: str | None) -> bytes:
         """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""

@@ -35,8 +35,10 @@ $$;
 CREATE TRIGGER events_unsettled AFTER TRUNCATE ON events_event
 FOR EACH STATEMENT EXECUTE FUNCTION tickertape_unsettle();
 
--- As before; and another cluster counts its transactions anew, so what was taken when is not known.
-CREATE OR REPLACE FUNCTION tickertape_new_epoch(expected text) RETURNS text
+-- As before; and what came back is not what was settled, nor taken by which transaction. Where an epoch is
+-- remembered that is not there any more, this one is later: else each who does would begin one more.
+DROP FUNCTION tickertape_new_epoch(text);
+CREATE FUNCTION tickertape_new_epoch(expected text, remembered bigint DEFAULT 0) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     answer text;
@@ -44,7 +46,10 @@ BEGIN
     UPDATE events_logstate l
     SET epoch = left(replace(gen_random_uuid()::text, '-', ''), 10),
         began = l.head,
-        began_at = greatest(clock_timestamp(), l.began_at + interval '1 microsecond'),
+        began_at = greatest(
+            clock_timestamp(), l.began_at + interval '1 microsecond',
+            'epoch'::timestamptz + (remembered + 1) * interval '1 microsecond'),
+        settled_to = 0,
         taken_to = 0,
         system_identifier = i.system_identifier,
         timeline = i.timeline,
@@ -72,7 +77,8 @@ BEGIN
         OR tickertape_moved(l)
         OR tickertape_undone(l, seen_marks)
     ) THEN
-        PERFORM tickertape_new_epoch(l.epoch);
+        PERFORM tickertape_new_epoch(l.epoch, (
+            SELECT max(substring(kept.mark FROM '^([0-9]{1,18})-')::bigint) FROM unnest(seen_marks) AS kept (mark)));
         SELECT * INTO STRICT l FROM events_logstate ORDER BY id DESC LIMIT 1;
     END IF;
     epoch := l.epoch;
@@ -116,6 +122,12 @@ BEGIN
         PERFORM tickertape_new_epoch(l.epoch);
         SELECT ctid INTO STRICT row_at FROM events_logstate ORDER BY id DESC LIMIT 1;
         SELECT * INTO STRICT l FROM events_logstate WHERE ctid = row_at;
+    END IF;
+    SELECT last_value INTO STRICT last FROM events_event_id_seq;
+    IF last < l.settled_to THEN
+        -- Ids begin anew, as after a switch-over to a logical replica: what is settled was settled elsewhere.
+        l.settled_to := 0;
+        l.taken_to := 0;
     END IF;
     -- In a snapshot older than that of the placing, which sees what these transactions appended.
     ended_below := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
@@ -186,6 +198,7 @@ def _function(source: str, name: str) -> str:
 
 
 BACKWARD = f"""
+DROP FUNCTION tickertape_new_epoch(text, bigint);
 {_function(_PLACE, "tickertape_place")}
 {_function(_LOOK, "tickertape_new_epoch")}
 {_function(_LOOK, "tickertape_look")}

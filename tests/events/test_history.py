@@ -121,3 +121,20 @@ def test_the_later_epoch_has_the_later_time_whatever_the_clock_says(start):
 def test_what_is_no_mark_says_nothing(start, mark):
     append(1)
     assert not begins(marks=[mark])
+
+
+def test_one_lost_epoch_is_one_reset_whatever_the_clock_says(start):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT epoch, began, began_at FROM events_logstate")
+        older = cursor.fetchone()
+        # The primary that was lost began an epoch that its replica has not; its clock was ahead of ours.
+        cursor.execute(
+            "UPDATE events_logstate SET epoch = 'abc', began_at = clock_timestamp() + interval '1 hour'"
+        )
+        mark = log.look()  # which every hub and every worker keeps
+        cursor.execute("UPDATE events_logstate SET epoch = %s, began = %s, began_at = %s", older)
+    log.look(marks=[mark])
+    begun = log.head().epoch
+    assert begun != older[0]
+    log.look(marks=[mark])  # the next process's look
+    assert log.head().epoch == begun

@@ -343,3 +343,38 @@ def test_a_held_snapshot_makes_placing_and_reading_no_dearer(start, connect, oth
     for _ in range(5):
         last = cost()
     assert all(late < early + 30 for early, late in zip(first, last, strict=True)), (first, last)
+
+
+def test_an_unplaced_row_put_back_by_hand_is_placed_after_a_new_epoch(start, other):
+    low = other.execute("SELECT nextval('events_event_id_seq')").fetchone()[0]
+    for _ in range(4):
+        append(other, 1)
+        log.place()
+    settled, _ = state()
+    assert settled > low
+    # As COPY or `pg_restore --data-only` does, with the id that the row had when it was dumped.
+    other.execute(
+        "INSERT INTO events_event (id, type, version, data, channels) OVERRIDING SYSTEM VALUE"
+        " VALUES (%s, 'Noted', 1, '{}', '{item:1}')",
+        [low],
+    )
+    log.new_epoch()  # what docs/operations.md says to run
+    log.place()
+    assert other.execute("SELECT position FROM events_event WHERE id = %s", [low]).fetchone()[0]
+
+
+def test_a_sequence_that_stands_lower_loses_no_append(start, other):
+    """As after a switch-over to a logical replica, or `setval`: ids that pruning made free come again."""
+    for _ in range(4):
+        append(other, 1)
+        log.place()
+    settled, taken = state()
+    log.prune(log.head().position)
+    other.execute("SELECT setval('events_event_id_seq', %s)", [settled - 2])
+    try:
+        append(other, 1)
+        log.place()
+        left = other.execute("SELECT count(*) FROM events_event WHERE position IS NULL").fetchone()[0]
+        assert left == 0
+    finally:
+        other.execute("SELECT setval('events_event_id_seq', %s)", [taken + 10])

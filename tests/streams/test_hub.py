@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from events import log
 from events.channels import ACCESS, LOG
@@ -483,3 +483,67 @@ async def test_a_burst_of_which_a_reader_has_seen_a_part_brings_it_the_rest(hub,
         assert hub.apply(await world.batch(begin.position))
         assert await stream.take(3) == [3, 4, 5]
         assert stream.subscriber.position == head.position
+
+
+def erase_text_of_7() -> None:
+    members = '[{"type":"StreamTested","member":"text","whose":"n"}]'
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tickertape_erase('7', %s, 'gone', 0, 1000000)", [members])
+
+
+@quiet
+async def test_what_was_erased_in_a_gap_that_the_hub_jumped_is_forgotten_too(hub, world, settings):
+    begin = hub.cursor
+    await world.append(7, text="secret")
+    stretch = await hub.read(frozenset([ITEM]), begin.position)
+    assert b"secret" in stretch.events[0].frame
+    await world.run(erase_text_of_7)
+    await world.append(*range(100, 110))  # places the LogErased, and more than the ring holds
+    settings.STREAMS_RING_EVENTS = 3
+    await hub.look()
+    await hub._advance(hub.head)  # jumps over the LogErased
+    assert hub.position == hub.head
+    stretch = await hub.read(frozenset([ITEM]), begin.position)
+    assert b"secret" not in stretch.events[0].frame
+
+
+@quiet
+async def test_a_page_of_an_epoch_that_ended_meanwhile_moves_nobody(hub, world):
+    start = hub.position
+    await world.append(*range(10))
+    await world.run(log.prune, start + 8)
+    await world.run(log.place)
+    page, asked, go_on = hub._page, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args, **more):
+        found = await page(*args, **more)
+        asked.set()
+        await go_on.wait()
+        return found
+
+    hub._page = slow
+    advancing = asyncio.create_task(hub._advance(start + 11))
+    await asyncio.wait_for(asked.wait(), 5)
+    await hub._begin("another", start + 2, 1)  # what a look does that finds an older state restored
+    go_on.set()
+    await advancing
+    assert hub.cursor.position == start + 2  # above the head: the next look begins one more epoch
+
+
+@quiet
+async def test_a_recheck_that_found_the_database_away_is_made_up_for_soon(hub, subscribe, monkeypatch):
+    asked = []
+
+    async def permitted(reader, channels):
+        asked.append(reader)
+        if len(asked) == 1:
+            raise OperationalError  # as just after a fail-over, which is when a recheck is asked for
+        return False
+
+    monkeypatch.setattr(hub.audience, "_permitted", permitted)
+    async with subscribe() as stream:
+        await stream.control()
+        hub.audience.recheck()
+        async with asyncio.timeout(5):  # STREAMS_RECHECK_SECONDS, else
+            while len(asked) < 2:
+                await asyncio.sleep(0.05)

@@ -242,3 +242,21 @@ async def test_with_the_database_away_the_stream_opens_without_it(hub, world, su
         assert (await stream.frame()).event == "stream.open"
         hub._take(said(1, channel=f"job:{held.job_id}").pack())
         assert (await stream.next()).event == "Moved"
+
+
+async def test_nothing_is_told_first_to_who_was_revoked_meanwhile(hub, subscribe, monkeypatch):
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def latest(channels):
+        asked.set()
+        await go_on.wait()
+        return [b'event: JobState\ndata: {"secret":1}\n\n']
+
+    monkeypatch.setattr(hub, "latest", latest)
+    async with subscribe() as stream:
+        assert (await stream.control()).event == "stream.open"
+        asking = asyncio.create_task(stream.chunk())
+        await asyncio.wait_for(asked.wait(), 5)
+        stream.subscriber.end("revoked")
+        go_on.set()
+        assert b"secret" not in await asking
