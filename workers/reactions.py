@@ -9,6 +9,7 @@ the last try is parked, where an admin retries or drops it; its subject goes on.
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT = "reactions"
 BATCH = 200  # events of one transaction: what a failure in the middle does again
+TURN_SECONDS = 0.5  # then it commits: somebody's click may wait for an inbox that it has locked
 FROZEN_SECONDS = 15  # a reactor that stops in its transaction gives its turn up after so long
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
@@ -114,19 +116,29 @@ def _react_to_new() -> int:
             # Another history: what it holds above the position at which it began was never reacted to.
             checkpoint.position = page.began
             page = log.read(checkpoint.position, limit=BATCH)
-        waiting = _waiting()
-        for entry in page.entries:
-            for each in registered():
-                if each.type.name() == entry.type:
-                    _react(each, entry, waiting)
-        if page.covered_to != checkpoint.position or page.epoch != checkpoint.epoch:
-            checkpoint.position = max(page.covered_to if page.entries else page.head, 0)
+        done = _take(page.entries)
+        covered_to = page.covered_to if len(done) == len(page.entries) else done[-1].position
+        if covered_to != checkpoint.position or page.epoch != checkpoint.epoch:
+            checkpoint.position = max(covered_to if done else page.head, 0)
             checkpoint.epoch = page.epoch
             checkpoint.save(update_fields=["position", "epoch"])
-    for entry in page.entries:
+    for entry in done:
         for each in registered():
             _ended.pop((each.name, entry.position), None)
-    return len(page.entries)
+    return len(done)
+
+
+def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
+    """React to events until a turn's time is over; return those that were come to, the first at least."""
+    deadline = time.monotonic() + TURN_SECONDS
+    waiting = _waiting()
+    for number, entry in enumerate(entries, start=1):
+        for each in registered():
+            if each.type.name() == entry.type:
+                _react(each, entry, waiting)
+        if time.monotonic() > deadline:
+            return entries[:number]
+    return entries
 
 
 def _waiting() -> set[tuple[str, str]]:

@@ -94,6 +94,27 @@ def test_many_that_run_at_once_do_it_once(react, append, in_thread):
     assert echoes() == list(range(100))
 
 
+def test_a_turn_that_takes_long_commits_what_it_has(react, append, monkeypatch):
+    """What reactions lock, people wait for: many slow ones must not be one transaction."""
+    monkeypatch.setattr(reactions, "TURN_SECONDS", 0.05)
+    transactions = []
+
+    def slow(cause):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()::text, pg_sleep(0.03)")
+            transactions.append(cursor.fetchone()[0])
+        echo(cause)
+
+    react(WorkTested)(slow)
+    append(*range(6))
+    log.place()
+    reactions.run()
+
+    assert echoes() == list(range(6))
+    assert len(transactions) == 6, "each was reacted to once"
+    assert max(map(transactions.count, transactions)) <= 2
+
+
 def test_a_failing_reaction_holds_up_its_subject_and_no_other(react, append):
     broken = {"is": True}
 
