@@ -59,16 +59,19 @@ async def test_an_end_that_lies_behind_the_opening_is_written_after_the_state(hu
     assert await names(followed(hub, held)) == ["stream.open", "JobState", "TaskComplete", "stream.end"]
 
 
-async def test_an_end_that_is_not_placed_yet_comes_live_and_once(hub, world, held):
+async def test_an_end_that_this_process_has_not_heard_of_yet_comes_live_after_what_was_before_it(
+    hub, world, held
+):
     await catch_up(hub, world)
     frames = followed(hub, held)
     assert await names(frames, 1) == ["stream.open"]
+    await world.run(runs.send, held, "last words")
     await world.run(runs.complete, held, "done")
 
     assert await names(frames, 1) == ["JobState"]
     await world.run(log.place)
     await catch_up(hub, world)
-    assert await names(frames) == ["TaskComplete", "stream.end"]
+    assert await names(frames) == ["JobSent", "TaskComplete", "stream.end"]
 
 
 async def test_an_end_that_a_reset_skipped_is_written_after_it(hub, world, held):
