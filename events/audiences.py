@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
 from django.db.models import Q
 
-from events import watching
+from events import items, watching
 from events.channels import SYSTEM, Channel, is_name, own_channels, user_channel
 from events.errors import FieldError
 from events.models import Item
@@ -44,8 +44,8 @@ def described(audience: Sequence[str]) -> dict[str, Any]:
 
 def addresses(user: AbstractBaseUser, audiences: Iterable[Sequence[str]]) -> list[str]:
     """Return the addresses that mean a user, of items only those in some audiences."""
-    items = {audience[0] for audience in audiences if audience[0].startswith("item:")}
-    watched = [address for address in items if user.pk in _watchers(int(_split(address)[1]))]
+    named = {audience[0] for audience in audiences if audience[0].startswith("item:")}
+    watched = [address for address in named if user.pk in _watchers(int(_split(address)[1]))]
     return [*own_channels(user), *watched]
 
 
@@ -101,6 +101,10 @@ def _split(address: str) -> tuple[str, str]:
     return kind, key
 
 
-def _watchers(item_id: int) -> frozenset[int]:
+def _watchers(item_id: int) -> set[int]:
+    """Return who is told of an item's news now: who watches it, did not mute it and may read it."""
     item = Item.objects.filter(pk=item_id).first()
-    return watching.audience(item).watching if item else frozenset()
+    if item is None:
+        return set()
+    found = watching.audience(item)
+    return items.readers(item, found.watching - found.muted)

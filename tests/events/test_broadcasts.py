@@ -270,6 +270,17 @@ def test_the_watchers_of_an_item_hear_it_wherever_they_are(users, item):
     assert (messages(users.bob), messages(users.carol)) == (["Hello"], [])
 
 
+def test_of_the_watchers_only_who_may_read_it_and_did_not_mute_it(users, secret):
+    watching.watch(users.bob, secret.pk)
+    items.remove_member(users.alice, secret.pk, member_id=users.bob.pk)
+    watching.mute(users.alice, secret.pk)
+
+    broadcasts.send(users.admin, replace(HELLO, audience=(f"item:{secret.pk}",)))
+
+    assert (messages(users.alice), messages(users.bob)) == ([], [])
+    assert "SystemAlert" not in types_on(f"user:{users.bob.pk}")
+
+
 def test_an_item_that_nobody_watches_has_no_audience_yet(users, item):
     watching.unwatch(users.alice, item.pk)
 
@@ -407,7 +418,7 @@ def test_what_is_active_takes_few_queries(users, item):
         connection,
     ) as queries:
         assert len(messages(users.alice)) == 21
-    assert len(queries) <= 6
+    assert len(queries) <= 8
 
 
 # --- The command -------------------------------------------------------------------------------------
