@@ -22,7 +22,8 @@ OTHER_BYTES = 40_000_000  # the ring, batches, pages of the log as rows, fragmen
 LATER_BYTES = 10_000_000  # what the last two thirds of the events may add: nothing but noise
 KERNEL_BYTES = 256 * 1024  # SO_SNDBUF is doubled by the kernel for its own bookkeeping (socket(7))
 ALONE, CROWDED = 200_000_000, 1_000_000_000  # bytes
-GROWTH_BYTES = 64_000_000  # of the process since its start, whatever it holds for whomever
+GROWTH_BYTES = 64_000_000  # of the process, once it serves: the ring is full, the clients are there
+STARTED_BYTES = 96_000_000  # since its start: with the ring, what is kept of reads, and what the heap lost
 # Twenty events, one of them as large as can be.
 LARGE_STEP_EVENTS, LARGE_STEP = 20, 19 * 50_000 + 990_000
 APPEND_MANY = """
@@ -191,8 +192,10 @@ def test_promise_5_a_gigabyte_past_two_hundred_that_never_read(rough, name, figu
             f" after; {before[1] / 1e6:.0f}, {beside[1] / 1e6:.0f} and {after[1] / 1e6:.0f} MB for a second"
             f" of processor"
         )
-        assert most[0] - fresh < GROWTH_BYTES
+        assert most[0] - warm < GROWTH_BYTES
+        assert most[0] - fresh < STARTED_BYTES
         assert kernel[0] < KERNEL_BYTES
-        assert beside[0] > 0.8 * min(before[0], after[0])
+        # By the processor's time: the wall's is of database, worker and readers too, on the same two cores.
+        assert beside[1] > 0.7 * min(before[1], after[1])
     finally:
         rough.stop(name)
