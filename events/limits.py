@@ -38,6 +38,14 @@ FROM events_allowance WHERE subject = ANY (%(subjects)s::text[])
 """
 
 
+# Without a wait: in another order than _CHARGE's, each could have what the other waits for.
+_SWEEP = """
+DELETE FROM events_allowance WHERE subject IN (
+    SELECT subject FROM events_allowance WHERE spent_until < clock_timestamp() FOR UPDATE SKIP LOCKED
+)
+"""
+
+
 def spend(subject: str, *, per_minute: int) -> None:
     """Use one of a subject's minute's allowance; raise RateLimited where none is left. 0 is no limit."""
     if not per_minute:
@@ -66,7 +74,7 @@ def charge(subjects: Sequence[str], *, per_minute: int) -> None:
 
 def sweep() -> int:
     """Forget who has all of their allowance again; return how many that were."""
-    return _touch("DELETE FROM events_allowance WHERE spent_until < clock_timestamp()")
+    return _touch(_SWEEP)
 
 
 def _touch(statement: str, **parameters: str | float | list[str]) -> int:

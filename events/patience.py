@@ -4,18 +4,26 @@ A server that is frozen, or cut off without a word, leaves a query waiting for e
 on acknowledging what we send, so neither keepalives nor TCP's own limits notice, and a cancellation
 is one more request to the same server. So the wait itself has an end: where not a byte came for so
 long, the connection is closed, its caller gets an OperationalError, and a pool makes another. The
-thread that waited is free again; there is nothing to clean up behind it. What the server still does
-with the query is not known, as with any connection that is lost.
+thread that waited is free again. What the server still does with the query is not known, as with any
+connection that is lost.
+
+A server that is well, and only waits for a lock, must not go on waiting for somebody who has left:
+such sessions would add up to `max_connections`. So it is told to give up a little sooner than we do,
+which also spares the connection, and to look every second whether we are still there. Neither ends
+a COMMIT that waits for a synchronous standby: it must not be taken for done.
 """
 
 import time
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from django.conf import settings
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
 
 T = TypeVar("T")
+
+SOONER = 0.9  # of our own wait: its answer needs time to come
 
 
 class Unanswered(psycopg.OperationalError):
@@ -42,8 +50,20 @@ def _limited(gen: PQGen[T]) -> PQGen[T]:
         return result
 
 
+def _options(conninfo: str, more: dict[str, Any]) -> str:
+    """Return what to start a session with; what the caller says comes last, so it counts."""
+    said = more.get("options") or conninfo_to_dict(conninfo).get("options") or ""
+    wait = max(1, int(settings.DATABASE_ANSWER_SECONDS * SOONER * 1000))  # 0 would be for ever
+    return f"-c statement_timeout={wait} -c client_connection_check_interval=1s {said}".strip()
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection of a thread that waits no longer than DATABASE_ANSWER_SECONDS."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """Connect as psycopg does, to a session that gives up as well."""
+        return super().connect(conninfo, **{**kwargs, "options": _options(conninfo, kwargs)})
 
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Wait as psycopg does, but not for ever."""
@@ -56,6 +76,11 @@ class PatientConnection(psycopg.Connection[Any]):
 
 class PatientAsyncConnection(psycopg.AsyncConnection[Any]):
     """The same for an event loop."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """Connect as psycopg does, to a session that gives up as well."""
+        return await super().connect(conninfo, **{**kwargs, "options": _options(conninfo, kwargs)})
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Wait as psycopg does, but not for ever."""

@@ -1,11 +1,14 @@
 """Who is at the other end: the address that limits count by."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
 
+# Some proxies write the port too, and an IPv6 address then, or always, in brackets.
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 HOST_BITS = 64  # of an IPv6 address: a host has all of them to choose from
 
 
@@ -35,5 +38,8 @@ def _hops(request: HttpRequest) -> Iterator[str]:
 
 
 def _read(hop: str) -> IPv4Address | IPv6Address:
-    read = ip_address(hop.strip())
+    hop = hop.strip()
+    if match := _WITH_PORT.fullmatch(hop):
+        hop = match[1] or match[2]
+    read = ip_address(hop)
     return (read.ipv4_mapped or read) if isinstance(read, IPv6Address) else read

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.urls import register_converter
 from django.urls.converters import IntConverter
@@ -204,6 +205,9 @@ def speak_problems(api: NinjaAPI) -> None:
         api.add_exception_handler(kind, _on_error)
 
 
+_UNKNOWN = "This may be done or not: only with an Idempotency-Key is a POST safe to send again."
+
+
 def _on_error(request: HttpRequest, exception: Exception | type[Exception]) -> HttpResponse:
     if isinstance(exception, ValidationError):
         return problem(_invalid(exception))
@@ -216,6 +220,9 @@ def _on_error(request: HttpRequest, exception: Exception | type[Exception]) -> H
         raise exception
     if isinstance(error, Unavailable):
         logger.warning("A request found the database away", extra={"path": request.path})
+        lost = isinstance(exception, OperationalError | InterfaceError)  # perhaps its COMMIT's answer
+        if lost and request.method == "POST" and "Idempotency-Key" not in request.headers:
+            error = Unavailable(f"{error.detail} {_UNKNOWN}")
     return problem(error)
 
 

@@ -3,7 +3,9 @@
 A snapshot that is held (a pg_dump, a REPEATABLE READ session) keeps PostgreSQL from cleaning up;
 placing and reading keep their speed, the tables grow. A transaction that has written and does not
 end holds back from where placing looks for new events, and each placing gets dearer. Of other
-roles' sessions PostgreSQL shows the age only to members of `pg_read_all_stats`.
+roles' sessions PostgreSQL shows the age only to members of `pg_read_all_stats`. A replication slot,
+or a standby with `hot_standby_feedback`, holds a snapshot too: nobody knows since when, only how
+many transactions began after it.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,13 @@ _OPEN = """
     SELECT NULL, 'a prepared transaction', prepared, TRUE FROM pg_prepared_xacts
 """
 
-# For the metrics: ages in seconds, 0 where there is none.
+# A slot's own for the catalogues alone counts as well: they grow just so.
+_REPLICATED = """
+    SELECT xmin AS held FROM pg_replication_slots UNION ALL SELECT catalog_xmin FROM pg_replication_slots
+    UNION ALL SELECT backend_xmin FROM pg_stat_replication
+"""
+
+# For the metrics: ages in seconds, or of replication in transactions; 0 where there is none.
 PRESSURE_SQL = f"""
 WITH open AS MATERIALIZED ({_OPEN}), waiting AS MATERIALIZED (
     SELECT e.created_at FROM events_event e, (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l
@@ -30,7 +38,8 @@ WITH open AS MATERIALIZED ({_OPEN}), waiting AS MATERIALIZED (
 SELECT coalesce(extract(epoch FROM now.at - (SELECT min(began) FROM open WHERE writes)), 0)::float8,
        coalesce(extract(epoch FROM now.at - (SELECT min(began) FROM open)), 0)::float8,
        (SELECT count(*) FROM waiting),
-       coalesce(extract(epoch FROM now.at - (SELECT min(created_at) FROM waiting)), 0)::float8
+       coalesce(extract(epoch FROM now.at - (SELECT min(created_at) FROM waiting)), 0)::float8,
+       (SELECT coalesce(max(age(held)), 0) FROM ({_REPLICATED}) replicated)
 FROM (SELECT clock_timestamp() AS at) now
 """  # noqa: S608 (both parts are ours)
 

@@ -12,6 +12,7 @@ _PRESSURE = [
     ("oldest_transaction_seconds", "gauge", "Age of the oldest open transaction that holds cleaning up."),
     ("unplaced_events", "gauge", "Committed events without a position."),
     ("oldest_unplaced_seconds", "gauge", "Since the transaction of the oldest of them began."),
+    ("replication_held_transactions", "gauge", "Transactions since what replication keeps from cleaning up."),
 ]
 
 

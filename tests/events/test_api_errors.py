@@ -135,6 +135,19 @@ def test_a_database_that_is_away_is_503_at_once_and_heals(users, api, item, monk
     assert client.get("/api/items").status_code == 200
 
 
+def test_a_503_to_a_post_says_whether_it_is_safe_to_send_again(users, api, item, monkeypatch):
+    client = api("bob")
+    path = f"/api/items/{item.pk}/comments"
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")  # where nothing listens
+
+    assert "Idempotency-Key" in client.post(path, {"text": "x"}).json()["detail"]
+    assert "Idempotency-Key" not in client.post(path, {"text": "x"}, Idempotency_Key="1").json()["detail"]
+    assert "Idempotency-Key" not in client.get(path).json()["detail"]
+    monkeypatch.undo()
+    connection.close()
+
+
 def test_a_database_lost_outside_of_a_view_is_503_too():
     def lost(request):
         from events.http import server_fault

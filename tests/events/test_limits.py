@@ -1,14 +1,18 @@
 """What one user or one address may ask for in a minute."""
 
+import contextlib
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.test import Client, RequestFactory
 
-from events import limits, retention
-from events.errors import RateLimited
+from events import limits, logins, retention
+from events.errors import RateLimited, Unavailable
 from events.peer import address
 from tests.events.support import code_of, events_on
 
@@ -126,6 +130,21 @@ def test_a_count_waits_for_no_disk_and_what_is_over_is_swept(few, users, api, it
         assert cursor.fetchone() == (0,)
 
 
+def test_a_sweep_waits_for_nobody_who_is_being_counted(users):
+    limits.charge(["a", "b"], per_minute=5)
+    later(61)
+    with contextlib.closing(psycopg.connect(django_settings.DATABASE_URL)) as other:
+        other.execute("UPDATE events_allowance SET spent_until = clock_timestamp() WHERE subject = 'b'")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '1s'")  # a wait would fail
+            try:
+                assert limits.sweep() == 1
+            finally:
+                cursor.execute("RESET lock_timeout")
+        other.rollback()
+    assert limits.sweep() == 1
+
+
 # --- Logins --------------------------------------------------------------------------------------
 
 
@@ -181,7 +200,7 @@ def test_guesses_at_once_are_counted_too(few, users):
 
     assert set(answers) == {401, 429}
     # Passwords are checked by few at a time, and those may be at it together.
-    assert 5 <= answers.count(401) <= 5 + limits_at_once()
+    assert 5 <= answers.count(401) <= 5 + logins.AT_ONCE
 
 
 def test_the_admins_login_counts_as_well_and_says_so(few, users):
@@ -205,6 +224,45 @@ def test_logins_without_a_limit(few, users, api):
         assert code_of(api().log_in("bob", "guess"), 401) == "login_failed"
 
 
+@pytest.fixture
+def turns_taken(few):
+    """Have others log in for long: as many as may at once."""
+    for _ in range(logins.AT_ONCE):
+        logins._turns.acquire()
+    yield
+    for _ in range(logins.AT_ONCE):
+        logins._turns.release()
+
+
+def test_a_login_waits_for_its_turn_no_longer_than_one_may_take(few, users, api, turns_taken):
+    few.DATABASE_CONNECT_SECONDS, few.DATABASE_ANSWER_SECONDS = 0.1, 0.2
+    began = time.monotonic()
+
+    assert code_of(api().log_in("bob"), 503) == "unavailable"
+    assert 0.3 <= time.monotonic() - began < 5
+    form = {"username": "admin", "password": "demo-admin"}
+    assert b"try again soon" in Client().post("/admin/login/", form).content
+
+
+def test_who_failed_too_often_is_told_so_without_a_turn(few, users, api):
+    for _ in range(5):
+        assert code_of(api().log_in("bob", "guess"), 401) == "login_failed"
+    with contextlib.ExitStack() as others:
+        for _ in range(logins.AT_ONCE):
+            others.enter_context(logins._turns)
+        assert code_of(api().log_in("bob"), 429) == "rate_limited"
+
+
+def test_who_waits_for_a_turn_keeps_no_connection_from_others(few, users, turns_taken):
+    few.DATABASE_CONNECT_SECONDS, few.DATABASE_ANSWER_SECONDS = 0.1, 0.2
+    request = RequestFactory().post("/api/session", REMOTE_ADDR="192.0.2.1")
+
+    with pytest.raises(Unavailable):
+        logins.Backend().authenticate(request, "bob", "demo-bob")
+
+    assert connection.connection is None
+
+
 def test_no_name_that_was_tried_is_kept(few, users, api):
     api().log_in("bob", "guess")
     with connection.cursor() as cursor:
@@ -213,12 +271,6 @@ def test_no_name_that_was_tried_is_kept(few, users, api):
 
     assert "bob" not in kept
     assert hashlib.sha256(b"bob").hexdigest()[:32] in kept
-
-
-def limits_at_once():
-    from events.logins import AT_ONCE
-
-    return AT_ONCE
 
 
 def limits_of(*networks):
@@ -246,6 +298,12 @@ def limits_of(*networks):
         (["10.0.0.0/8"], "10.0.0.1", "", "10.0.0.1"),
         (["10.0.0.0/8"], "10.0.0.1", "198.51.100.7, unknown", "10.0.0.1"),
         (["10.0.0.0/8"], "10.0.0.1", "198.51.100.7, <script>, 10.0.0.3", "10.0.0.3"),
+        # With the port, as some proxies write it.
+        (["10.0.0.0/8"], "10.0.0.1", "198.51.100.7:5678", "198.51.100.7"),
+        (["10.0.0.0/8"], "10.0.0.1", "203.0.113.1, 198.51.100.7:80, 10.2.3.4:5678", "198.51.100.7"),
+        (["10.0.0.0/8"], "10.0.0.1", "[2001:db8:1:2::7]:5678", "2001:db8:1:2::"),
+        (["10.0.0.0/8"], "10.0.0.1", "[2001:db8:1:2::7]", "2001:db8:1:2::"),
+        (["10.0.0.0/8"], "10.0.0.1", "[unknown]:5678", "10.0.0.1"),
         # A host has a /64 of IPv6 to choose from, so that is who it is.
         ([], "2001:db8:1:2:aaaa::1", "", "2001:db8:1:2::"),
         (["::1"], "::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),

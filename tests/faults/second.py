@@ -27,6 +27,8 @@ def replica_of(primary: Postgres, folder: Path) -> Postgres:
 def caught_up(primary: Postgres, replica: Postgres) -> None:
     """Wait until a replica has all that was committed."""
     with _connect(primary) as first, _connect(replica) as second:
+        # Something to replay: of a log that was just switched, an idle server has a page's header only.
+        first.execute("SELECT pg_logical_emit_message(false, 'tests', '', true)")
         [position] = first.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
 
         def there() -> bool:

@@ -21,6 +21,7 @@ from tests.stack import Stack, eventually
 
 ANSWER_SECONDS = 8.0  # longest until an answer: a wait for a connection, then one for what it says
 AWAY_SECONDS = 12.0
+POOL = 8  # connections of a web process
 
 
 @pytest.fixture
@@ -201,3 +202,20 @@ def test_a_replay_waits_for_the_database_and_goes_on(alone, item, away):
     assert b"stream.reset" not in body
     alone.stop("uvicorn")
     alone.start("uvicorn")
+
+
+def test_a_table_that_stays_locked_costs_answers_and_not_the_servers_connections(alone):
+    readers = {server: alone.login("alice", alone.url(server)) for server in SERVERS}
+    with alone.connect() as others, alone.connect() as migration, migration.transaction():
+        counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        before = others.execute(counted).fetchone()[0]
+        migration.execute("LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE")
+        for _ in range(2):  # rounds of as many as a web process's pool has connections
+            with ThreadPoolExecutor(2 * POOL) as crowd:
+                asked = [crowd.submit(readers[s].get, "/api/items") for s in SERVERS for _ in range(POOL)]
+            for each in asked:
+                assert_unavailable(each.result())
+        left = others.execute(counted).fetchone()[0] - before
+    assert left <= len(SERVERS) * POOL, f"{left} more sessions than before"
+    for reader in readers.values():
+        assert reader.get("/api/items").status_code == 200

@@ -1,15 +1,22 @@
 """A transaction that stays open for minutes under load: placing and replay keep their speed."""
 
 import contextlib
+import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import Connection
 
 from events import log
+from events.transactions import PRESSURE_SQL
+from project.embedded import Postgres
+from tests.faults import second
 from tests.stack import Stack, eventually
 
 EVENTS = 100_000
@@ -96,3 +103,37 @@ def test_a_held_snapshot_slows_neither_placing_nor_replay(postgres, valkey, tmp_
             f" {last * 1000:.2f} ms in the last"
         )
         assert last < first * NOT_SLOWER + 0.0005, name
+
+
+def test_what_a_standby_keeps_from_cleaning_up_is_seen(postgres, valkey, tmp_path):
+    with Stack(postgres, valkey, tmp_path, name="standby") as stack, stack.connect() as connection:
+
+        def kept() -> int:
+            return connection.execute(PRESSURE_SQL).fetchone()[-1]
+
+        assert kept() == 0
+        near = Path(tempfile.mkdtemp(prefix="tickertape-tests-"))
+        near.chmod(0o755)  # the server is another user, where we are root
+        replica = second.replica_of(postgres, near / "replica")
+        try:
+            with replica_session(replica) as session:
+                session.execute("ALTER SYSTEM SET hot_standby_feedback = on")
+                session.execute("ALTER SYSTEM SET wal_receiver_status_interval = '1s'")
+                session.execute("SELECT pg_reload_conf()")
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                session.execute("SELECT count(*) FROM pg_class")  # a report that takes days
+
+                def grows() -> bool:
+                    """Each transaction since the standby's snapshot counts."""
+                    connection.execute("SELECT pg_current_xact_id()")
+                    return kept() > 3
+
+                eventually(grows, seconds=30, every=0.2)
+        finally:
+            replica.stop()
+            shutil.rmtree(near, ignore_errors=True)
+        eventually(lambda: kept() == 0)
+
+
+def replica_session(replica: Postgres) -> contextlib.closing[Connection]:
+    return contextlib.closing(psycopg.connect(replica.url, autocommit=True))

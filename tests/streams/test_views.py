@@ -92,3 +92,12 @@ def test_metrics_say_how_old_the_oldest_transactions_are(stack, server):
         time.sleep(0.5)
         writes, any_kind = ages()
         assert any_kind > writes + 0.4 > 0.8
+
+
+def test_metrics_say_what_replication_keeps_from_cleaning_up(stack, server):
+    def held() -> float:
+        text = httpx.get(server + "/metrics").text
+        samples = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
+        return float(samples["tickertape_replication_held_transactions"])
+
+    assert held() == 0
