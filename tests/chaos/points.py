@@ -24,6 +24,14 @@ def die() -> NoReturn:
     raise AssertionError("dead")
 
 
+def take(folder: Path, point: str) -> bool:
+    """Take a point if it is armed: of all that try, one worker can, and leaves its process id."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / point).rename(folder / f"{point}.{os.getpgrp()}")
+        return True
+    return False
+
+
 def told(folder: Path, point: str = "*") -> set[int]:
     """Return the process ids of the workers that were told to die, at a point or at any."""
     return {int(path.suffix[1:]) for path in folder.glob(f"{point}.*")}
@@ -37,10 +45,7 @@ def install(folder: Path) -> None:
     from workers import sequencer, tasks
 
     def armed(point: str) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / point).rename(folder / f"{point}.{os.getpgrp()}")  # of all that try, one can
-            return True
-        return False
+        return take(folder, point)
 
     place, publish, move, work = (
         sequencer.log.place, sequencer.Publisher._publish, sequencer.Publisher._move, tasks._work,

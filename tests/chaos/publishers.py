@@ -92,9 +92,8 @@ class Person(Publisher):
                     return
                 if answer.status_code != AWAY:
                     self.refused.append(f"{self.name}: {answer.status_code} {answer.text[:200]}")
-                    # A server that fails does not say what it did before.
-                    unknown = answer.status_code >= 500
-                    self._record.know(token, Outcome.UNKNOWN if unknown else Outcome.ROLLED_BACK)
+                    if 400 <= answer.status_code < 500:  # any other does not say what was done before
+                        self._record.know(token, Outcome.ROLLED_BACK)
                     return
             if self._stopping.wait(AGAIN_SECONDS):
                 return
