@@ -312,6 +312,7 @@ class Run:
     def _rebuild(self) -> None:
         """Fold every read model from the log anew; nothing may come of it."""
         names = self._deployment.manage("rebuild").split()
+        assert names, "there are no read models"
         printed = self._deployment.manage("rebuild", *names)
         self._result.rows = ledger.judge_rebuilds(names, printed, self._result.verdict)
 
