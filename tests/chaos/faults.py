@@ -157,11 +157,8 @@ class Breaker:
 
     def disarm(self, fault: Fault) -> bool:
         """Take a point back; return whether nobody came by."""
-        try:
-            self._point(fault).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        self._point(fault).unlink(missing_ok=True)
+        return self.reached(fault) is None
 
     def _point(self, fault: Fault) -> Path:
         return self._deployment.points / POINTS[fault.kind.name]
