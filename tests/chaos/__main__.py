@@ -20,7 +20,7 @@ os.environ.setdefault("TICKERTAPE_MODE", "test")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 from tests.chaos import schedule, table
-from tests.chaos.clients import available
+from tests.chaos.clients import ALL, Program, available
 from tests.chaos.deployment import Deployment
 from tests.chaos.run import USERS, Run
 
@@ -40,6 +40,11 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=RATE, help=f"events a second ({RATE:.0f})")
     parser.add_argument("--faults", help="only these kinds, with commas between")
     parser.add_argument("--clients", help="only these programs, with commas between")
+    parser.add_argument(
+        "--require-all-clients",
+        action="store_true",
+        help="do nothing where one of the programs cannot be run",
+    )
     parser.add_argument("--plant", metavar="BUG", help="a bug to plant: the run has to find it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there, for programs")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule and do nothing")
@@ -76,11 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     good = False
     try:
-        programs = [
-            program
-            for program in available()
-            if not given.clients or program.name in given.clients.split(",")
-        ]
+        programs = _programs(given)
         began = time.monotonic()
         with Deployment(folder, seed=given.seed, users=USERS, plant=given.plant) as deployment:
             say(f"the deployment is up after {time.monotonic() - began:.1f} s")
@@ -112,10 +113,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if good else 1
 
 
+def _programs(given: argparse.Namespace) -> list[Program]:
+    found = [
+        program for program in available() if not given.clients or program.name in given.clients.split(",")
+    ]
+    lacking = sorted(set(ALL) - {program.name for program in found})
+    if given.require_all_clients and lacking:
+        raise RuntimeError(f"all clients are required, and there is none of {', '.join(lacking)}")
+    return found
+
+
 def _again(given: argparse.Namespace) -> str:
     words = [f"MINUTES={given.minutes:g}", f"SEED={given.seed}"]
     more = [] if given.rate == RATE else [f"--rate {given.rate:g}"]
     more += [f"--{name} '{value}'" for name in ("faults", "clients", "plant") if (value := vars(given)[name])]
+    more += ["--require-all-clients"] if given.require_all_clients else []
     return " ".join(words + ([f'ARGS="{" ".join(more)}"'] if more else []))
 
 

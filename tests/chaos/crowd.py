@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.chaos.clients import Program
-from tests.chaos.ledger import Tape
+from tests.chaos.tape import Tape
 from tests.stack import ROOT
 
 SUBSCRIBERS = 300

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,15 @@ HASTY = {
     "WORKERS_PLACE_BATCH": "50",
     "WORKERS_PUBLISH_BATCH": "20",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """A process that ended by itself."""
+
+    name: str
+    pid: int
+    status: int
 
 
 class Deployment(Stack):
@@ -142,17 +152,25 @@ class Deployment(Stack):
         elif name not in ENGINES and name not in self.processes:
             self.launch(name)
 
-    def fallen(self) -> list[str]:
+    def runs(self, pid: int) -> bool:
+        """Tell whether a process is one of ours that was not seen to have ended."""
+        return any(process.pid == pid for process in self.processes.values())
+
+    def fallen(self) -> list[Fallen]:
         """Return the processes that ended by themselves, and forget them."""
-        fallen = [name for name, process in self.processes.items() if process.poll() is not None]
-        for name in fallen:
-            super().kill(name)  # what is left of its children
-        engines = [
-            name
-            for name in ENGINES
-            if name not in self._down and self._engine(name).process.poll() is not None
+        fallen = [
+            Fallen(name, process.pid, process.returncode)
+            for name, process in self.processes.items()
+            if process.poll() is not None
         ]
-        self._down.update(engines)
+        for each in fallen:
+            super().kill(each.name)  # what is left of its children
+        engines = [
+            Fallen(name, process.pid, process.returncode)
+            for name in ENGINES
+            if name not in self._down and (process := self._engine(name).process).poll() is not None
+        ]
+        self._down.update(each.name for each in engines)
         return fallen + engines
 
     def end_postgres_at_once(self) -> None:

@@ -12,8 +12,9 @@ import redis
 
 from tests.chaos import points
 from tests.chaos.deployment import Deployment
-from tests.chaos.ledger import Outcome, Record, word
+from tests.chaos.ledger import Outcome, Record
 from tests.chaos.schedule import Fault
+from tests.chaos.tape import word
 from tests.faults.wire import append
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class Breaker:
         self._random = random.Random(seed)
         self._held: dict[int, Held] = {}
         self._frozen: set[str] = set()
-        self.fell: dict[int, list[str]] = {}  # by a fault's number: who died at its point
+        self._dying: dict[int, int] = {}  # by a fault's number: the process id of who came by its point
+        self.fell: dict[int, str] = {}  # by that id: who died so
 
     def begin(self, fault: Fault) -> None:
         """Break; raise NotYetError where it cannot be broken now."""
@@ -89,7 +91,8 @@ class Breaker:
                 self._deployment.thaw(target)
                 self._frozen.discard(target)
             case "worker":
-                for name in self.fell.pop(fault.number, []):
+                # Nobody, where another fault killed it first: that one revives it.
+                if name := self.fell.get(self._dying[fault.number]):
                     self._deployment.revive(name)
             case "hold":
                 self._let_go(fault)
@@ -139,17 +142,23 @@ class Breaker:
         try:
             self._append_all(channels, "burst", before=self._point(fault).touch)
         except AWAY:
-            self.disarm(fault)
-            raise
+            if self.disarm(fault):
+                raise
+            # A worker came by before, so somebody dies: it is begun.
 
-    def reached(self, fault: Fault) -> bool:
-        """Tell whether a worker came by the point of a fault, and died there or is about to."""
-        return not self._point(fault).exists()
+    def reached(self, fault: Fault) -> int | None:
+        """Return the process id of the worker that came by the point of a fault: it is dead, or soon."""
+        if fault.number not in self._dying:
+            point = self._point(fault)
+            pids = points.told(point.parent, point.name) - set(self._dying.values())
+            if pids:
+                self._dying[fault.number] = min(pids)
+        return self._dying.get(fault.number)
 
-    def disarm(self, fault: Fault) -> None:
-        """Take a point back that nobody came by."""
-        if fault.kind.name in POINTS:
-            self._point(fault).unlink(missing_ok=True)
+    def disarm(self, fault: Fault) -> bool:
+        """Take a point back; return whether nobody came by."""
+        self._point(fault).unlink(missing_ok=True)
+        return self.reached(fault) is None
 
     def _point(self, fault: Fault) -> Path:
         return self._deployment.points / POINTS[fault.kind.name]

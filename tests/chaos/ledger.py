@@ -1,21 +1,20 @@
 """The ledger: what publishers recorded, what clients got, and what is wrong between them.
 
 It does not trust the log: that holds what it should only if it agrees with the publishers' own
-record. Only then is it the measure for what each subscriber should have got. A run makes
-millions of observations, so they are kept as numbers in arrays.
+record. Only then is it the measure for what each subscriber should have got.
 """
 
+import re
 import threading
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
-from events.cursor import Cursor
+from tests.chaos.tape import Saw, Tape, word
 
 SHOWN = 10  # of each kind of wrong: enough to begin looking
+_REBUILT = re.compile(r"^Rebuilt (\S+) in .*: (\d+) rows, (\d+) removed, (\d+) added\.$", re.MULTILINE)
 
 
 class Outcome(IntEnum):
@@ -67,18 +66,6 @@ class Record:
         return self._channels[token]
 
 
-def word(token: int) -> str:
-    """Return a token as an event's text."""
-    return f"t{token}"
-
-
-def token_of(text: object) -> int:
-    """Return the token that a text is, -1 for any other."""
-    if isinstance(text, str) and text[:1] == "t" and text[1:].isdecimal():
-        return int(text[1:])
-    return -1
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """An event as the log holds it; a token of -1 is an event that no publisher of ours appended."""
@@ -86,102 +73,6 @@ class Row:
     position: int
     channels: tuple[str, ...]
     token: int
-
-
-class Saw(IntEnum):
-    """What a client observed."""
-
-    CONNECT = 0  # with the position of the last id that it sent; -1 for none, -2 for one it does not say
-    LIVE = 1  # stream.open, from now
-    RESUMED = 2  # stream.open, from the client's last id
-    RESET = 3  # stream.reset
-    MARK = 4  # a cursor without an event: a heartbeat, stream.live
-    EVENT = 5
-    GAVE_UP = 6
-    STRANGE = 7  # nothing that this deployment can say
-
-
-class Tape:
-    """What one subscriber observed, in order."""
-
-    def __init__(self, name: str, channels: Iterable[str], epoch: str) -> None:
-        self.name = name
-        self.channels = frozenset(channels)
-        self.deliveries = 0
-        self.reached = -1  # the highest position that it was told of
-        self.connections = 0
-        self.why = ""
-        self._epoch = epoch
-        self._kinds = array("B")
-        self._positions = array("q")
-        self._tokens = array("q")
-
-    def observe(self, said: Mapping[str, Any]) -> int:
-        """Keep one observation; return the token of the event that it is of, -1 for any other."""
-        token = -1
-        match said["k"]:
-            case "connect":
-                last = said.get("last")
-                position = -2 if said.get("unknown") else self._position(last) if last else -1
-                self._keep(Saw.CONNECT, position, -1)
-                self.connections += 1
-            case "frame":
-                token = self._frame(said)
-            case "gaveup":
-                self.why = str(said.get("why", ""))
-                self._keep(Saw.GAVE_UP, -1, -1)
-        return token
-
-    def _frame(self, said: Mapping[str, Any]) -> int:
-        event, id_ = said.get("event"), said.get("id")
-        position = self._position(id_) if id_ else -1
-        if event == "stream.open":
-            mode = (said.get("data") or {}).get("mode")
-            if mode != "reset":  # what follows says why, and is kept
-                self._keep(Saw.LIVE if mode == "live" else Saw.RESUMED, position, -1)
-        elif event == "stream.reset":
-            self.why = str((said.get("data") or {}).get("reason", ""))
-            self._keep(Saw.RESET, position, -1)
-        elif event == "stream.end":
-            return -1
-        elif event is None or event == "stream.live":
-            if position >= 0:
-                self._keep(Saw.MARK, position, -1)
-        else:
-            self.deliveries += 1
-            token = token_of(said.get("token"))
-            self._keep(Saw.EVENT if position > 0 else Saw.STRANGE, position, token)
-            return token
-        return -1
-
-    def _position(self, cursor: str) -> int:
-        try:
-            parsed = Cursor.parse(cursor)
-        except ValueError:
-            parsed = Cursor("", -1)
-        if parsed.epoch != self._epoch:
-            self._keep(Saw.STRANGE, parsed.position, -1)
-            return -1
-        return parsed.position
-
-    def _keep(self, saw: Saw, position: int, token: int) -> None:
-        self._kinds.append(saw)
-        self._positions.append(position)
-        self._tokens.append(token)
-        self.reached = max(self.reached, position)
-
-    def __iter__(self) -> Iterable[tuple[int, int, int]]:
-        return zip(self._kinds, self._positions, self._tokens, strict=True)
-
-    def tail(self, number: int) -> str:
-        """Return the last observations in words."""
-        last = zip(self._kinds[-number:], self._positions[-number:], strict=True)
-        return " ".join(f"{Saw(kind).name.lower()}:{position}" for kind, position in last)
-
-    @property
-    def opened(self) -> bool:
-        """Tell whether it was ever told where its stream begins."""
-        return Saw.LIVE in self._kinds
 
 
 @dataclass(slots=True)
@@ -309,6 +200,36 @@ def judge_reactions(
             verdict.blame(Verdict.DUPLICATED, words, times=times - 1)
 
 
+def judge_rebuilds(names: Sequence[str], printed: str, verdict: Verdict) -> int:
+    """Hold the read models against the log, by what `manage.py rebuild` printed; return their rows."""
+    found = {
+        name: (int(rows), int(removed), int(added))
+        for name, rows, removed, added in _REBUILT.findall(printed)
+    }
+    for name in names:
+        if name not in found:
+            verdict.blame(Verdict.STRANGE, f"the read model {name} was not rebuilt")
+        elif found[name][1:] != (0, 0):
+            _, removed, added = found[name]
+            words = f"a rebuild of {name} from the log changed it: {removed} removed, {added} added"
+            verdict.blame(Verdict.STRANGE, words)
+    return sum(rows for rows, *_ in found.values())
+
+
+def judge_faults(
+    done: Counter[str], missed: Counter[str], late: Mapping[str, set[str]], verdict: Verdict
+) -> None:
+    """Hold what was broken against what was to be, and each recovery against its having an end.
+
+    `late` holds by the kind of fault who never got an event that was appended after its end.
+    """
+    for kind in sorted(missed):
+        if not done[kind]:
+            verdict.blame(Verdict.STRANGE, f"never done in {missed[kind]} tries, so nothing is shown: {kind}")
+    for kind, who in sorted(late.items()):
+        verdict.blame(Verdict.STRANGE, f"no recovery from: {kind}; {len(who)} wait: {sorted(who)[:5]} …")
+
+
 class _Walk:
     """One subscriber's tape, held against what the log has for it, from its first opening on."""
 
@@ -320,13 +241,17 @@ class _Walk:
         self._began = -1
         self._cursor = -1
         self._seen: set[int] = set()
+        self._came_with_id = False
 
     def judge(self) -> None:
         """Walk along the tape; blame what is wrong, and what is missing at its end."""
         for kind, position, token in self._tape:
             if kind == Saw.EVENT:
                 self._event(position, token)
-            elif kind != Saw.CONNECT:
+            elif kind == Saw.CONNECT:
+                # One that does not say its id has one from its first opening on.
+                self._came_with_id = position >= 0 or (position == -2 and self._began >= 0)
+            else:
                 self._control(Saw(kind), position)
             if kind != Saw.CONNECT:
                 self._cursor = max(self._cursor, position)
@@ -342,10 +267,14 @@ class _Walk:
         match saw:
             case Saw.RESET:
                 self._blame(Verdict.RESETS, f"was reset at {self._cursor}: {self._tape.why}")
+            case Saw.LIVE if self._came_with_id:
+                self._blame(Verdict.STRANGE, f"came with an id and went live at {position} without a reset")
             case Saw.RESUMED | Saw.MARK if position < self._cursor:
                 self._blame(Verdict.STRANGE, f"stood at {self._cursor} and was told {position}")
             case Saw.GAVE_UP:
                 self._blame(Verdict.LOST, f"gave up: {self._tape.why}")
+            case Saw.ENDED_WRONG:
+                self._blame(Verdict.STRANGE, f"was ended at {self._cursor}: {self._tape.ended_wrong}")
             case Saw.STRANGE:
                 self._blame(Verdict.STRANGE, f"was given what is of no place in this log: {position}")
         if saw in (Saw.LIVE, Saw.RESET) and self._began < 0:

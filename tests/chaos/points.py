@@ -1,7 +1,8 @@
 """A worker that dies where it is told to: `python -m tests.chaos.points FOLDER -m celery …`.
 
-A point is armed by a file of its name in the folder; the first process that comes by takes the
-file away, and its whole worker dies, as by `kill -9`. Nothing of this is in the product.
+A point is armed by a file of its name in the folder; the first process that comes by adds its
+worker's process id to the name, and the whole worker dies, as by `kill -9`. Nothing of
+this is in the product.
 """
 
 import contextlib
@@ -23,6 +24,19 @@ def die() -> NoReturn:
     raise AssertionError("dead")
 
 
+def take(folder: Path, point: str) -> bool:
+    """Take a point if it is armed: of all that try, one worker can, and leaves its process id."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / point).rename(folder / f"{point}.{os.getpgrp()}")
+        return True
+    return False
+
+
+def told(folder: Path, point: str = "*") -> set[int]:
+    """Return the process ids of the workers that were told to die, at a point or at any."""
+    return {int(path.suffix[1:]) for path in folder.glob(f"{point}.*")}
+
+
 def install(folder: Path) -> None:
     """Make the points part of this process's sequencer and tasks."""
     import django
@@ -31,10 +45,7 @@ def install(folder: Path) -> None:
     from workers import sequencer, tasks
 
     def armed(point: str) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / point).unlink()
-            return True
-        return False
+        return take(folder, point)
 
     place, publish, move, work = (
         sequencer.log.place, sequencer.Publisher._publish, sequencer.Publisher._move, tasks._work,

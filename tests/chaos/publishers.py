@@ -12,12 +12,14 @@ import httpx
 import psycopg
 
 from tests.chaos.deployment import Deployment
-from tests.chaos.ledger import Outcome, Record, word
+from tests.chaos.ledger import Outcome, Record
+from tests.chaos.tape import word
 from tests.faults.wire import append
 
 PEOPLE = 0.2  # of the events; workers tell up to nine others of each
 PROGRAMS = 2
 POST_SECONDS = 6.0  # a POST is given up after so long: what became of it is unknown
+AWAY = 503  # all that a fault may have a server answer; it does not say whether the append was made
 TRIES = 12  # with one Idempotency-Key; then it stays unknown
 AGAIN_SECONDS = 0.3
 KEYLESS = 0.2  # of the comments are sent once and without a key
@@ -88,9 +90,10 @@ class Person(Publisher):
                 if answer.status_code == 201:
                     self._record.know(token, Outcome.ACKNOWLEDGED)
                     return
-                if answer.status_code < 500:
+                if answer.status_code != AWAY:
                     self.refused.append(f"{self.name}: {answer.status_code} {answer.text[:200]}")
-                    self._record.know(token, Outcome.ROLLED_BACK)
+                    if 400 <= answer.status_code < 500:  # any other does not say what was done before
+                        self._record.know(token, Outcome.ROLLED_BACK)
                     return
             if self._stopping.wait(AGAIN_SECONDS):
                 return

@@ -4,26 +4,27 @@ import heapq
 import itertools
 import logging
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos import ledger, publishers
+from tests.chaos import ledger, points, publishers
 from tests.chaos.clients import Program
 from tests.chaos.crowd import Crowd, Place, gather
 from tests.chaos.deployment import WEB, Deployment
 from tests.chaos.faults import AWAY, POINTS, Breaker, NotYetError
-from tests.chaos.ledger import Comment, Outcome, Record, Row, Tape, Verdict, token_of
+from tests.chaos.ledger import Comment, Outcome, Record, Row, Verdict
+from tests.chaos.recovery import Recovery
 from tests.chaos.schedule import Fault
+from tests.chaos.tape import Tape, token_of
 
 logger = logging.getLogger(__name__)
 
 ITEMS, USERS = 20, 10
 TICK_SECONDS = 0.05
 AGAIN_SECONDS = 0.3
-GIVE_UP_SECONDS = 20  # a fault that could not be begun, or whose point nobody came by
+GIVE_UP_SECONDS = 60  # a fault that could not be begun, or whose point nobody came by
 OPEN_SECONDS = 120  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
@@ -49,53 +50,6 @@ WHERE told.type = 'NotificationRaised' AND cause.type = 'CommentAdded' GROUP BY 
 
 
 @dataclass(slots=True)
-class Probe:
-    """A fresh event after the end of a fault, and who has still to get it."""
-
-    kind: str
-    ended: float
-    waiting: set[str]
-
-
-class Recovery:
-    """How long from a fault's end until an event appended after it is with every steady subscriber."""
-
-    def __init__(self) -> None:
-        self.slowest: dict[str, float] = {}
-        self._lock = threading.Lock()
-        self._probes: dict[int, Probe] = {}
-
-    def expect(self, token: int, kind: str, ended: float, subscribers: set[str]) -> None:
-        """Wait for a probe to arrive. Call before it can have."""
-        with self._lock:
-            self._probes[token] = Probe(kind, ended, set(subscribers))
-
-    def heard(self, client: str, token: int) -> None:
-        """Note that an event arrived."""
-        probe = self._probes.get(token)
-        if probe is None:
-            return
-        with self._lock:
-            probe.waiting.discard(client)
-            if not probe.waiting and self._probes.pop(token, None):
-                seconds = time.monotonic() - probe.ended
-                self.slowest[probe.kind] = max(self.slowest.get(probe.kind, 0.0), seconds)
-                logger.info("recovered after %.2f s: %s; last was %s", seconds, probe.kind, client)
-
-    def late(self, seconds: float) -> set[str]:
-        """Return who has waited so long for a probe."""
-        now = time.monotonic()
-        with self._lock:
-            late = [probe.waiting for probe in self._probes.values() if now - probe.ended > seconds]
-        return set().union(*late)
-
-    @property
-    def open(self) -> int:
-        """Return how many probes have not arrived everywhere."""
-        return len(self._probes)
-
-
-@dataclass(slots=True)
 class Result:
     """What a run found."""
 
@@ -107,10 +61,12 @@ class Result:
     fell: Counter[str] = field(default_factory=Counter)  # processes that ended without being told to
     subscribers: Counter[str] = field(default_factory=Counter)
     connections: int = 0
+    ends: Counter[str] = field(default_factory=Counter)  # of streams, by the reason that they gave
     acknowledged: int = 0
     unknown: int = 0
     events: int = 0
     notifications: int = 0
+    rows: int = 0  # of the read models
     deliveries: int = 0
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -142,7 +98,7 @@ class Run:
         self._todo: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._begun = 0.0
-        self._watched = 0  # faults at whose point a worker is to die: whoever falls now is theirs
+        self._blamed: list[str] = []  # what is wrong, and seen before the end
 
     def go(self) -> Result:
         """Run from beginning to end."""
@@ -248,7 +204,6 @@ class Run:
             return
         logger.info("%7.2f begun: %s", now - self._begun, fault)
         if fault.kind.name in POINTS:
-            self._watched += 1
             self._watch(fault, since=now)
         else:
             self._at(now + fault.seconds, lambda: self._mend(fault))
@@ -256,19 +211,15 @@ class Run:
     def _watch(self, fault: Fault, *, since: float) -> None:
         """Wait until a worker died at a fault's point."""
         now = time.monotonic()
-        fallen = self._deployment.fallen() if self._breaker.reached(fault) else []
-        if fallen:
-            self._watched -= 1
-            self._breaker.fell[fault.number] = fallen
+        dying = self._breaker.reached(fault)
+        if dying is not None and not self._deployment.runs(dying):
             self._at(now + fault.seconds, lambda: self._mend(fault))
-        elif now - since > GIVE_UP_SECONDS:
-            self._watched -= 1
+        elif dying is None and now - since > GIVE_UP_SECONDS and self._breaker.disarm(fault):
             self._miss(fault)
         else:
             self._at(now + TICK_SECONDS, lambda: self._watch(fault, since=since))
 
     def _miss(self, fault: Fault) -> None:
-        self._breaker.disarm(fault)
         self._result.missed[fault.kind.name] += 1
         self._working -= 1
         logger.info("%7.2f missed: %s", time.monotonic() - self._begun, fault)
@@ -288,21 +239,32 @@ class Run:
         """Append a fresh event as soon as that can be done, for all who listen since before."""
         tapes = self._crowd.tapes
         steady = {name for name in self._crowd.steady if tapes[name].opened}
+        tokens = []
+
+        def expect(token: int) -> None:
+            tokens.append(token)
+            self._recovery.expect(token, fault.kind.name, ended, steady)
+
         try:
-            self._breaker.probe(lambda token: self._recovery.expect(token, fault.kind.name, ended, steady))
+            self._breaker.probe(expect)
         except NotYetError:
+            for token in tokens:
+                self._recovery.forget(token)
             self._at(time.monotonic() + AGAIN_SECONDS, lambda: self._probe(fault, ended))
         else:
             self._working -= 1
 
     def _tend(self) -> None:
-        """Start again what ended without being told to, as a supervisor would."""
-        if self._watched:
-            return
-        for name in self._deployment.fallen():
-            self._result.fell[name] += 1
-            self._say(f"{name} ended without being told to; it is started again")
-            self._at(time.monotonic() + REVIVE_SECONDS, lambda name=name: self._deployment.revive(name))
+        """Start again what ended without being told to, as a supervisor would; it is wrong all the same."""
+        for each in self._deployment.fallen():
+            if each.pid in points.told(self._deployment.points):
+                self._breaker.fell[each.pid] = each.name
+                continue
+            self._result.fell[each.name] += 1
+            words = f"{each.name} ended with {each.status} without being told to"
+            self._blamed.append(words)
+            self._say(f"{words}; it is started again")
+            self._at(time.monotonic() + REVIVE_SECONDS, lambda name=each.name: self._deployment.revive(name))
 
     def _progress(self) -> None:
         now = time.monotonic()
@@ -311,7 +273,7 @@ class Run:
             f"{now - self._begun:5.0f} s: {done} faults done, {len(self._record):,} events,"
             f" {self._crowd.deliveries:,} deliveries, {self._recovery.open} probes under way"
         )
-        if late := sorted(self._recovery.late(PROGRESS_SECONDS)):
+        if late := sorted(set().union(*self._recovery.late(PROGRESS_SECONDS).values())):
             logger.info("%7.2f late: %d, %s", now - self._begun, len(late), ", ".join(late[:SHOWN_LATE]))
             for name in late[:2]:
                 logger.info("        %s: %s", name, self._crowd.tapes[name].tail(12))
@@ -322,7 +284,9 @@ class Run:
     def _settle(self) -> list[Row]:
         """Have everything placed and everyone caught up; return the log."""
         self._deployment.network.do("mend")
-        self._await("everything is placed and reacted to", self._all_done, SETTLE_SECONDS)
+        what = "everything is placed and reacted to"
+        if not self._await(what, self._all_done, SETTLE_SECONDS):
+            self._blamed.append(f"not so at the end: {what}")
         self._await("every probe has arrived", lambda: not self._recovery.open, SETTLE_SECONDS)
         self._crowd.tell("settle")
         rows = self._read_log()
@@ -344,6 +308,13 @@ class Run:
         else:
             self._say(f"still behind: {', '.join(sorted(tape.name for tape in behind())[:20])}")
         return rows
+
+    def _rebuild(self) -> None:
+        """Fold every read model from the log anew; nothing may come of it."""
+        names = self._deployment.manage("rebuild").split()
+        assert names, "there are no read models"
+        printed = self._deployment.manage("rebuild", *names)
+        self._result.rows = ledger.judge_rebuilds(names, printed, self._result.verdict)
 
     def _all_done(self) -> bool:
         try:
@@ -375,12 +346,15 @@ class Run:
         tapes = self._crowd.tapes.values()
         result.verdict = ledger.judge(self._record, rows, tapes)
         self._judge_reactions()
-        for publisher in hired:
-            for words in publisher.refused:
-                result.verdict.blame(Verdict.STRANGE, words)
+        self._rebuild()
+        ledger.judge_faults(result.faults, result.missed, self._recovery.late(), result.verdict)
+        for words in (*self._blamed, *(words for each in hired for words in each.refused)):
+            result.verdict.blame(Verdict.STRANGE, words)
         result.slowest = self._recovery.slowest
         result.acknowledged = self._record.count(Outcome.ACKNOWLEDGED)
         result.unknown = self._record.count(Outcome.UNKNOWN)
         result.events = len(rows)
         result.deliveries = self._crowd.deliveries
         result.connections = sum(tape.connections for tape in tapes)
+        for tape in tapes:
+            result.ends.update(tape.ends)

@@ -21,10 +21,12 @@ def lines(result: Result) -> list[str]:
         ("faults", sum(result.faults.values())),
         (f"subscribers ({who})", sum(result.subscribers.values())),
         ("connections", result.connections),
+        *((f"  streams ended by us: {reason}", result.ends[reason]) for reason in sorted(result.ends)),
         ("events", result.events),
         ("  acknowledged appends", result.acknowledged),
         ("  appends of unknown outcome", result.unknown),
         ("  notifications, by the workers' reactions", result.notifications),
+        ("  rows of read models, each as the log makes it", result.rows),
         ("deliveries", result.deliveries),
     ]
     rows += [(what, result.verdict.counts[what]) for what in WRONGS]

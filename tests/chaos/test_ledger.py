@@ -3,17 +3,13 @@
 import pytest
 
 from tests.chaos.ledger import (
-    Comment,
     Outcome,
     Record,
     Row,
-    Tape,
     Verdict,
     judge,
-    judge_reactions,
-    token_of,
-    word,
-)  # fmt: skip
+)
+from tests.chaos.tape import Tape, token_of, word
 
 EPOCH = "abcdef0123"
 ITEM, OTHER = "item:1", "item:2"
@@ -228,6 +224,59 @@ def test_a_cursor_that_goes_back_is_wrong(opened):
     assert opened.wrong() == {Verdict.STRANGE: 1}
 
 
+def test_one_who_came_with_an_id_and_went_live_is_wrong_even_if_nothing_was_missed(opened):
+    opened.get(1, 3, 5)
+    opened.connect(5)
+    opened.open(5)
+
+    assert opened.wrong() == {Verdict.STRANGE: 1}
+
+
+def test_a_browser_comes_with_its_id_without_saying_so(story):
+    for mode in ("live", "live", "resumed"):
+        story.tape.observe({"k": "connect", "last": None, "unknown": True})
+        story.open(5, mode)
+
+    assert story.wrong() == {Verdict.STRANGE: 1}
+
+
+@pytest.mark.parametrize("reason", ["database", "drain", "idle", "max_age"])
+def test_an_end_for_a_reason_that_there_can_be_is_good(opened, reason):
+    opened.get(1, 3, 5)
+    opened.frame(None, "stream.end", data={"reason": reason})
+
+    assert opened.judge().good
+    assert opened.tape.ends == {reason: 1}
+
+
+@pytest.mark.parametrize("reason", ["capacity", "revoked", "error", ""])
+def test_any_other_end_of_an_opened_stream_is_wrong(opened, reason):
+    opened.get(1, 3, 5)
+    opened.frame(None, "stream.end", data={"reason": reason})
+
+    assert opened.wrong() == {Verdict.STRANGE: 1}
+    assert opened.tape.ends == {reason: 1}
+
+
+@pytest.mark.parametrize(("reason", "wrong"), [("revoked", {}), ("capacity", {Verdict.STRANGE: 1})])
+def test_in_place_of_an_opening_one_may_be_asked_to_come_again_but_not_for_want_of_room(
+    opened, reason, wrong
+):
+    opened.get(1, 3, 5)
+    opened.connect(5)
+    opened.frame(None, "stream.end", data={"reason": reason})
+
+    assert opened.wrong() == wrong
+
+
+def test_a_status_is_wrong_though_the_client_comes_back(opened):
+    opened.get(1, 3, 5)
+    opened.tape.observe({"k": "cut", "why": "status 500"})
+
+    assert opened.wrong() == {Verdict.STRANGE: 1}
+    assert "status 500" in opened.judge().words[Verdict.STRANGE][0]
+
+
 # --- what the log holds -----------------------------------------------------------------------------
 
 
@@ -291,29 +340,3 @@ def test_an_event_that_went_elsewhere_is_wrong(opened):
 def test_a_token_is_read_as_it_was_written():
     assert token_of(word(12)) == 12
     assert [token_of(text) for text in (None, "", "t", "Hello", "tea", 7)] == [-1] * 6
-
-
-# --- what follows from comments ------------------------------------------------------------------
-
-COMMENTS = [Comment(3, "1", "bob"), Comment(5, "1", "carol"), Comment(8, "1", "alice")]
-TOLD = {(3, "alice"): 1, (5, "alice"): 1, (5, "bob"): 1, (8, "bob"): 1, (8, "carol"): 1}
-
-
-def reactions_wrong(told: dict[tuple[int, str], int]) -> dict[str, int]:
-    verdict = Verdict()
-    judge_reactions({"1": "alice"}, COMMENTS, told, verdict)
-    return dict(verdict.counts)
-
-
-def test_owner_and_earlier_authors_are_told_once_and_later_ones_may_be():
-    assert reactions_wrong(TOLD) == {}
-    assert reactions_wrong(TOLD | {(3, "carol"): 1}) == {}
-
-
-@pytest.mark.parametrize("missing", TOLD)
-def test_one_who_was_not_told_is_a_loss(missing):
-    assert reactions_wrong({key: 1 for key in TOLD if key != missing}) == {Verdict.LOST: 1}
-
-
-def test_one_who_was_told_again_is_duplicated():
-    assert reactions_wrong(TOLD | {(5, "bob"): 3}) == {Verdict.DUPLICATED: 2}

@@ -7,7 +7,8 @@ import pytest
 
 from tests.chaos import table
 from tests.chaos.ledger import WRONGS, Verdict
-from tests.chaos.run import Recovery, Result
+from tests.chaos.recovery import Recovery
+from tests.chaos.run import Result
 
 
 @pytest.fixture
@@ -48,6 +49,15 @@ def test_what_is_wrong_is_counted_in_full_and_told_in_part(result):
     assert table.blames(result)[0] == "lost: lean-0 gave up"
 
 
+def test_ends_of_streams_are_counted_by_their_reason(result):
+    result.ends.update({"max_age": 1_200, "database": 3})
+
+    shown = [line.split() for line in table.lines(result)]
+
+    assert ["streams", "ended", "by", "us:", "max_age", "1,200"] in shown
+    assert ["streams", "ended", "by", "us:", "database", "3"] in shown
+
+
 def test_a_program_can_read_all_of_it(result):
     result.verdict.blame(Verdict.DUPLICATED, "lean-1 got 3 again")
 
@@ -72,3 +82,16 @@ def test_a_recovery_lasts_until_the_last_subscriber_has_the_probe():
 
     assert recovery.open == 0
     assert recovery.slowest["kill daphne"] > 0
+
+
+def test_a_recovery_that_has_not_come_is_late_until_its_append_is_known_to_have_failed():
+    recovery = Recovery()
+    recovery.expect(5, "kill daphne", 0.0, {"lean-1", "lean-2"})
+    recovery.expect(6, "kill daphne", 0.0, {"lean-3"})
+    recovery.heard("lean-2", 5)
+
+    assert recovery.late() == {"kill daphne": {"lean-1", "lean-3"}}
+    recovery.forget(6)
+    assert recovery.late() == {"kill daphne": {"lean-1"}}
+    recovery.heard("lean-1", 5)
+    assert recovery.late() == {}

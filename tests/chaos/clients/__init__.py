@@ -30,6 +30,9 @@ class Program:
     share: int | None  # None: all the others
 
 
+ALL = ("lean", "httpx", "npm", "chromium")
+
+
 @functools.cache
 def available() -> tuple[Program, ...]:
     """Return the programs that can be run here; say of each that cannot what it lacks."""
