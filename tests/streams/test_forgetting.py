@@ -285,7 +285,7 @@ def test_erased_text_leaves_every_process_within_a_second(stack, dora):
         (["prune_log", "--older-than", "soon"], 2, "CommandError: --older-than must be an age such as 30d, "),
         (["erase_user", "nobody", "--yes"], 1, "CommandError: There is no user 'nobody'."),
         (["erase_user", "alice"], 1, "CommandError: Not confirmed; nothing was erased."),
-        (["rebuild", "nothing"], 2, "CommandError: There is no read model 'nothing'; there is: comments, "),
+        (["rebuild", "nothing"], 2, "CommandError: There is no read model 'nothing'; there is: "),
     ],
 )
 def test_a_command_that_is_refused_says_why_in_one_line(stack, arguments, status, message):
