@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
+import httpx
 import pytest
 
 from project import processes
@@ -26,7 +27,9 @@ POOL = 8  # connections of a web process
 
 @pytest.fixture
 def item(alone):
-    """An item of alice's."""
+    """An item of alice's, with both servers over the test before."""
+    urls = [alone.url(name) + "/readyz" for name in SERVERS]
+    eventually(lambda: all(httpx.get(url, timeout=10).status_code == 200 for url in urls))
     return new_item(alone.login("alice"))
 
 
