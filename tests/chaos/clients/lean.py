@@ -136,10 +136,13 @@ class Client:
         try:
             await loop.sock_connect(sock, self._where)
             await loop.create_connection(lambda: stream, sock=sock)
-        except OSError as error:
+        except Exception as error:  # of the loop's own too, for a connection that was reset at once
             sock.close()
-            self.say("cut", why=f"refused: {type(error).__name__}")
-            self.again(refused=True)
+            if not stream.over:  # else it said so itself, and comes back
+                stream.over = True
+                self.stream = None
+                self.say("cut", why=f"refused: {type(error).__name__}")
+                self.again(refused=True)
             return
         if self._over or stream.over:
             stream.abort()
