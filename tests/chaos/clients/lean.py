@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.chaos import pipes
 
 RETRY_SECONDS = 1.0  # until the server has said another
+CONNECT_SECONDS = 10.0  # on loopback: as long as nobody is there
 MOST_SECONDS = 4.0  # between tries, so that a recovery is not the client's own waiting
 SLOW_BYTES = 1000  # a second
 WINDOW_BYTES = 4 * 1024  # of who reads little: the kernel would take megabytes for it
@@ -134,8 +135,9 @@ class Client:
         if self.habit in ("slow", "never"):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         try:
-            await loop.sock_connect(sock, self._where)
-            await loop.create_connection(lambda: stream, sock=sock)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.sock_connect(sock, self._where)
+                await loop.create_connection(lambda: stream, sock=sock)
         except Exception as error:  # of the loop's own too, for a connection that was reset at once
             sock.close()
             if not stream.over:  # else it said so itself, and comes back
