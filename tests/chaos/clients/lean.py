@@ -138,6 +138,9 @@ class Client:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await loop.sock_connect(sock, self._where)
                 await loop.create_connection(lambda: stream, sock=sock)
+            if self.stream is not stream and not stream.over:
+                # uvloop says nothing else of a connection that was reset before it could be made.
+                raise ConnectionResetError
         except Exception as error:  # of the loop's own too, for a connection that was reset at once
             sock.close()
             if not stream.over:  # else it said so itself, and comes back
