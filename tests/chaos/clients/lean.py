@@ -130,19 +130,11 @@ class Client:
         await asyncio.sleep(seconds)
         loop = asyncio.get_running_loop()
         stream = Stream(self)
-        sock = socket.socket()
-        sock.setblocking(False)
-        if self.habit in ("slow", "never"):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         try:
+            # Not on a socket of ours: uvloop and we would both close it where it is reset at once.
             async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.sock_connect(sock, self._where)
-                await loop.create_connection(lambda: stream, sock=sock)
-            if self.stream is not stream and not stream.over:
-                # uvloop says nothing else of a connection that was reset before it could be made.
-                raise ConnectionResetError
-        except Exception as error:  # of the loop's own too, for a connection that was reset at once
-            sock.close()
+                await loop.create_connection(lambda: stream, *self._where)
+        except Exception as error:
             if not stream.over:  # else it said so itself, and comes back
                 stream.over = True
                 self.stream = None
@@ -258,6 +250,8 @@ class Stream(asyncio.BufferedProtocol):
         self._transport = transport
         client = self.client
         client.stream = self
+        if client.habit in ("slow", "never"):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         client.say("connect", last=client.last)
         transport.write(client.request())
         # It first learns where it is, so that there is a place to come back to.
