@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, ClassVar
@@ -47,7 +48,7 @@ def free_port() -> int:
     raise EngineError("No port between 20000 and 32000 is free on 127.0.0.1.")
 
 
-class Engine:
+class Engine(ABC):
     """One server process in one folder; start and stop it as often as you like, on one port."""
 
     name: ClassVar[str]
@@ -137,9 +138,9 @@ class Engine:
         """End the servers that an earlier run left in this folder."""
         processes.end(processes.find(self._is_ours), number=self.gentle, seconds=self.recover_seconds)
 
+    @abstractmethod
     def answers(self) -> bool:
         """Tell whether the server is ready for clients."""
-        raise NotImplementedError
 
     @property
     def _log(self) -> Path:
@@ -156,20 +157,23 @@ class Engine:
             self._command(), cwd=self.folder, output=output, death_signal=self.gentle, user=user
         )
 
+    @abstractmethod
     def _binary(self) -> Path:
-        raise NotImplementedError
+        """Return the server's program."""
 
+    @abstractmethod
     def _command(self) -> list[str | Path]:
-        raise NotImplementedError
+        """Return what starts the server."""
 
+    @abstractmethod
     def _is_ours(self, pid: int) -> bool:
-        raise NotImplementedError
+        """Tell whether a process is a server of this folder."""
 
     def _owned(self) -> Path:
         """Return what belongs to the server's user."""
         return self.folder
 
-    def _prepare(self, user: User | None) -> None:
+    def _prepare(self, user: User | None) -> None:  # noqa: B027  (there may be nothing to make)
         """Make what the server needs before its first start."""
 
 

@@ -6,6 +6,7 @@ They go on whatever happens, and write down what they know: nothing else does th
 import contextlib
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import httpx
@@ -31,7 +32,7 @@ BULKY = 0.1  # of the appends: with small ones alone, no reader is slow enough f
 BULK_BYTES = 12_000
 
 
-class Publisher(threading.Thread):
+class Publisher(threading.Thread, ABC):
     """Publishes at random moments, `rate` events a second on average, until it is stopped."""
 
     def __init__(self, name: str, record: Record, *, rate: float, seed: int) -> None:
@@ -57,9 +58,9 @@ class Publisher(threading.Thread):
         """Stop after what is under way."""
         self._stopping.set()
 
+    @abstractmethod
     def publish(self) -> None:
         """Publish once."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Leave."""

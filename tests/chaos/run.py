@@ -27,6 +27,7 @@ AGAIN_SECONDS = 0.3
 GIVE_UP_SECONDS = 60  # a fault that could not be begun, or whose point nobody came by
 OPEN_SECONDS = 120  # for the crowd to be there
 SETTLE_SECONDS = 240  # for everyone to have caught up
+PROBE_SECONDS = 60  # for the last probes: nobody publishes or breaks anything any more
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
 SHOWN_LATE = 20
@@ -287,7 +288,7 @@ class Run:
         what = "everything is placed and reacted to"
         if not self._await(what, self._all_done, SETTLE_SECONDS):
             self._blamed.append(f"not so at the end: {what}")
-        self._await("every probe has arrived", lambda: not self._recovery.open, SETTLE_SECONDS)
+        self._await("every probe has arrived", lambda: not self._recovery.open, PROBE_SECONDS)
         self._crowd.tell("settle")
         rows = self._read_log()
         last: dict[str, int] = {}

@@ -5,6 +5,7 @@ never taken for it.
 """
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +215,7 @@ def test_a_promoted_replica_is_noticed_and_nothing_of_the_lost_history_is_shown_
 # --- An older state put back in place: the same cluster, on the same timeline ---------------------
 
 
-class Backup:
+class Backup(ABC):
     """An older state of the database, and a way back to it."""
 
     def __init__(self, scene: Scene) -> None:
@@ -223,13 +224,13 @@ class Backup:
         self._file = scene.folder / "backup"
         self.take()
 
+    @abstractmethod
     def take(self) -> None:
         """Keep the state of now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bring_back(self) -> None:
         """Lose all that came after it."""
-        raise NotImplementedError
 
 
 class Dump(Backup):
