@@ -1,4 +1,4 @@
-"""The broker's transport, closed at the first try where Redis is away.
+"""The broker's connection: soon there again after Redis was away, and closed at the first try where it is.
 
 A worker that loses its broker closes the connection, and Celery 5.7 then closes it once more.
 Kombu's own channel fails half-way the first time (it first reads what it was waiting for) and,
@@ -7,10 +7,17 @@ its clock with it. The tasks it was working on are hints, or come back by themse
 """
 
 import contextlib
+import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
+from celery.app.amqp import AMQP
+from kombu import connection
 from kombu.transport import TRANSPORT_ALIASES, redis
+
+RETRY_SECONDS = 1.0  # between two tries to reach the broker: Celery's own grow to 30
+SAY_SECONDS = 30.0  # between two lines about it
 
 
 class Channel(redis.Channel):
@@ -30,6 +37,32 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+class Connection(connection.Connection):
+    """Kombu's, whose tries do not grow rare: live within 2 s of Redis's return, however long it was away."""
+
+    def ensure_connection(
+        self, errback: Callable[[Exception, float], object] | None = None, max_retries: int | None = None,
+        **more: Any,
+    ) -> Any:  # fmt: skip
+        """Connect, once a second until it is done; `errback` hears of it twice a minute."""
+        said_at = -SAY_SECONDS
+
+        def failed(error: Exception, interval: float) -> None:
+            nonlocal said_at
+            if errback is not None and time.monotonic() - said_at >= SAY_SECONDS:
+                said_at = time.monotonic()
+                errback(error, interval)
+
+        more |= {"interval_start": RETRY_SECONDS, "interval_step": 0, "interval_max": RETRY_SECONDS}
+        return super().ensure_connection(failed, max_retries, **more)  # type: ignore[no-untyped-call]
+
+
+class Connections(AMQP):  # type: ignore[misc]
+    """Celery's, with our connection."""
+
+    Connection = Connection
+
+
 class Quiet(bootsteps.Step):  # type: ignore[misc]
     """Has a worker tell its broker nothing of itself, whatever its command line says.
 
@@ -43,7 +76,8 @@ class Quiet(bootsteps.Step):  # type: ignore[misc]
 
 
 def install(app: Any) -> None:
-    """Make both part of a Celery app: the transport for `redis://` and `rediss://`, and the quiet."""
+    """Make them part of a Celery app; the transport is that of `redis://` and `rediss://`."""
+    app.amqp_cls = Connections
     app.steps["worker"].add(Quiet)
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

@@ -108,7 +108,7 @@ def commit_order() -> None:
     log.place = placing
 
 
-_UNPLACED = "FROM events_event WHERE position IS NULL"
+_UNPLACED = "WHERE position IS NULL AND id > l.settled_to"
 _PASSED_OVER = " AND events_event.id > coalesce((SELECT id FROM events_event WHERE position = l.head), 0)"
 
 PLANTS: dict[str, Callable[[], None]] = {

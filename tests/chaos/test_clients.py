@@ -134,7 +134,7 @@ def test_a_cut_connection_is_resumed_and_every_event_comes_once_in_order(program
     say(alice, item, "first ☃")
     running.until(frame(token="first ☃"))
 
-    assert network.do("reset") == 1
+    assert network.do("reset") >= 1  # a browser may have connected once more, in advance
     running.until(kind("cut"))
     say(alice, item, "missed")
     running.until(frame(token="missed"))

@@ -1,4 +1,4 @@
-"""The ledger can fail: every planted bug makes a run red, and by a count that is its own."""
+"""The ledger can fail: every planted bug makes a run red, and by what such a bug does."""
 
 import json
 import subprocess
@@ -10,13 +10,14 @@ from tests.chaos.ledger import Verdict
 from tests.chaos.planted import PLANTS
 from tests.stack import ROOT
 
-# What each bug is to be found by; it may well do more harm.
+# What each bug is to be found by, by one of them at least; it may well do more harm.
 FOUND_BY = {
-    "skip-a-publish": Verdict.LOST,
-    "drop-last-of-replay": Verdict.LOST,
-    "deaf-to-valkey": Verdict.LOST,
-    "heartbeat-ahead": Verdict.RESETS,
-    "commit-order": Verdict.LOST,
+    "skip-a-publish": {Verdict.LOST},
+    "drop-last-of-replay": {Verdict.LOST},
+    "deaf-to-valkey": {Verdict.LOST},
+    # Who stays meets the event that it was told it had; who comes back misses it, or is ahead of the log.
+    "heartbeat-ahead": {Verdict.OUT_OF_ORDER, Verdict.LOST, Verdict.RESETS},
+    "commit-order": {Verdict.LOST},
 }
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -42,5 +43,5 @@ def test_a_run_without_a_bug_is_green(tmp_path):
 def test_a_planted_bug_is_found(name, tmp_path):
     status, wrong, printed = chaos(tmp_path, "--plant", name)
 
-    assert wrong[FOUND_BY[name]] > 0, printed
+    assert any(wrong[count] for count in FOUND_BY[name]), printed
     assert status == 1
