@@ -128,9 +128,10 @@ class Reporter:
                 await self._try(client)
                 await asyncio.sleep(max(REPORT_SECONDS / 2, REPORT_SECONDS - (time.monotonic() - began)))
         finally:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(ANSWER_SECONDS / 2):
-                    await self._say_changes(client)  # who left with the drain
+            if self._name:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(ANSWER_SECONDS / 2):
+                        await self._say_changes(client)  # who left with the drain
             await client.aclose()
 
     async def _try(self, client: Any) -> None:
@@ -196,13 +197,24 @@ class Reporter:
 
     async def _say_changes(self, client: Any) -> None:
         """Tell Redis who came and went, some at a time."""
+        change = client.register_script(CHANGE)
+        asked: list[str] = []
+        async with client.pipeline(transaction=False) as pipe:
+            for place, arguments in self._changes():
+                keys = [presence.people_key(place), presence.said_key(place)]
+                await change(keys=keys, args=arguments, client=pipe)
+                asked.append(place)
+                if len(asked) == AT_ONCE:
+                    self._unsaid |= await _left_unsaid(pipe, asked)
+                    asked = []
+            if asked:
+                self._unsaid |= await _left_unsaid(pipe, asked)
+
+    def _changes(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield places with the arguments of CHANGE, and count them as told."""
         changed, self._changed = self._changed, {}
         unsaid, self._unsaid = self._unsaid, set()
         unburied, self._unburied = self._unburied, set()
-        change = client.register_script(CHANGE)
-        pipe = client.pipeline(transaction=False)
-        asked: list[str] = []
-        people = 0
         for place in changed.keys() | unsaid | unburied:
             for come, gone in self._differences(place, changed.get(place, ())):
                 new = place not in self._told
@@ -211,23 +223,12 @@ class Reporter:
                 told.difference_update(gone)
                 if not told:
                     del self._told[place]
+                channel = "" if place == ANYWHERE else place
                 dead = b"".join(self._dead) if new or place in unburied else b""
-                await change(
-                    keys=[presence.people_key(place), presence.said_key(place)],
-                    args=[
-                        self._name, presence.KEEP_SECONDS, redis_channel(),
-                        "" if place == ANYWHERE else place, presence.SHOWN_MOST, SAY_MS,
-                        dead, int(new or place in unsaid), len(come) // 2, *come, *gone,
-                    ],
-                    client=pipe,
-                )  # fmt: skip
-                asked.append(place)
-                people += 1 + len(come) + len(gone)
-                if people >= AT_ONCE:
-                    self._unsaid |= await _left_unsaid(pipe, asked)
-                    asked, people = [], 0
-        if asked:
-            self._unsaid |= await _left_unsaid(pipe, asked)
+                yield place, [
+                    self._name, presence.KEEP_SECONDS, redis_channel(), channel, presence.SHOWN_MOST,
+                    SAY_MS, dead, int(new or place in unsaid), len(come) // 2, *come, *gone,
+                ]  # fmt: skip
 
     def _differences(self, place: str, users: Iterable[str]) -> Iterator[tuple[list[str], list[str]]]:
         """Yield who came to a place, each with their name, and who went; some at a time, at least once."""
