@@ -13,6 +13,7 @@ from secrets import token_urlsafe
 from typing import Annotated, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -20,7 +21,7 @@ from ninja import Router, Status
 from ninja.security.base import AuthBase
 from pydantic import BaseModel, Field, ValidationError
 
-from events import jobs, log, readmodels, registry
+from events import jobs, limits, log, readmodels, registry
 from events.channels import Channel, parse
 from events.errors import (
     ChannelMalformed,
@@ -191,17 +192,19 @@ def _is_ours(job_id: Any) -> bool:
 
 
 class Bearer(AuthBase):
-    """A key as `Authorization: Bearer`; no cookie, so no CSRF."""
+    """A key as `Authorization: Bearer`, counted; no cookie, so no CSRF."""
 
     openapi_type = "http"
     openapi_scheme = "bearer"
 
     def __call__(self, request: HttpRequest) -> ApiKey:
-        """Return the key; raise KeyUnknown."""
+        """Return the key; raise KeyUnknown, then RateLimited."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise KeyUnknown
-        return key_of(secret.strip())
+        key = key_of(secret.strip())
+        limits.spend(f"key:{key.pk}", per_minute=settings.EVENTS_KEY_POSTS_PER_MINUTE)
+        return key
 
 
 class NewEvents(Body):
@@ -217,7 +220,7 @@ class Ids(BaseModel):
 
 
 router = Router(tags=["events"])
-_ERRORS = frozenset({400, 401, 403, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 413, 415, 422, 429, 503})
 
 
 @router.post("/events", auth=Bearer(), response={201: Ids, _ERRORS: Problem})

@@ -20,7 +20,7 @@ from streams import sse
 from streams.jobs import Answer
 from workers import jobs as work
 
-_ERRORS = frozenset({400, 401, 403, 404, 409, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 404, 409, 413, 415, 422, 429, 503})
 
 router = Router(tags=["jobs"])
 

@@ -228,6 +228,31 @@ def test_the_same_id_sent_twice_at_once_is_appended_once(key, held, background):
     assert second.result(20) == [Event.objects.get().pk]
 
 
+def test_a_key_is_used_so_often_and_is_told_when_to_come_back(post, settings):
+    settings.EVENTS_KEY_POSTS_PER_MINUTE = 3
+    other = ingest.make_key(name="other", channels=["item:*"], types=["Cart*"])[1]
+    body = {"events": [event(), event()]}
+    assert [post(body).status_code for _ in range(3)] == [201] * 3
+
+    refused = post(body)
+
+    assert code_of(refused, 429) == "rate_limited"
+    assert 1 <= int(refused["Retry-After"]) <= 20  # a third of a minute
+    assert Event.objects.count() == 6
+    assert post(body, other).status_code == 201, "each key is counted alone"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_allowance SET spent_until = spent_until - interval '20 seconds'")
+    assert [post(body).status_code for _ in range(2)] == [201, 429]
+
+
+def test_what_is_refused_counts_too_and_what_no_key_came_with_does_not(post, settings):
+    settings.EVENTS_KEY_POSTS_PER_MINUTE = 2
+    assert post({"events": []}).status_code == 422
+    assert post(b"{").status_code == 400
+    assert post({"events": [event()]}).status_code == 429
+    assert [post({"events": [event()]}, "tt_wrong").status_code for _ in range(3)] == [401] * 3
+
+
 def test_a_declared_types_data_is_as_declared(post):
     assert post({"events": [event(type="Shipped") | {"data": {"order": 3}}]}).status_code == 201
     assert events_on("item:42") == [("Shipped", {"order": 3})]

@@ -100,6 +100,22 @@ def test_nobody_and_no_token_ask_for_nothing(users, api):
     assert nothing_written()
 
 
+def test_more_jobs_than_a_user_may_have_are_refused_whoever_asks_how(users, api, settings):
+    settings.EVENTS_JOBS_PER_USER = 2
+    alice = api("alice")
+    first = alice.post("/api/jobs/slow").json()["id"]
+    assert alice.post("/api/jobs/slow").status_code == 202
+    events = Event.objects.count()
+
+    assert code_of(alice.post("/api/jobs/slow"), 429) == "too_many_jobs"
+    assert code_of(alice.post("/api/jobs/export", None, Idempotency_Key="k"), 429) == "too_many_jobs"
+
+    assert Event.objects.count() == events
+    alice.delete(f"/api/jobs/{first}")
+    # What was refused was not done: the key is still good for it.
+    assert alice.post("/api/jobs/export", None, Idempotency_Key="k").status_code == 202
+
+
 def test_sent_again_with_its_key_a_request_queues_one_job(users, api):
     client = api("alice")
     first, second = (client.post("/api/jobs/slow", {}, Idempotency_Key="k") for _ in range(2))
