@@ -166,9 +166,12 @@ def _data(event: NewEvent, place: str) -> dict[str, Any]:
     kind = registry.types().get(event.type)
     if kind is None:
         return event.data
+    if kind.transient:
+        raise Invalid(errors=(FieldError(f"{place}.type", "is never in the log"),))
     folded = {each for model in readmodels.registered().values() for each in model.types}
-    elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued and not _is_ours(event.data.get("job_id"))
-    if kind in folded and not elsewhere:
+    ours = kind in (*jobs.LIFE, jobs.JobSent) and _is_ours(event.data.get("job_id"))
+    elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued
+    if ours or (kind in folded and not elsewhere):
         raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
     try:
         return kind.model_validate(event.data).model_dump(mode="json")

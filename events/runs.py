@@ -78,7 +78,7 @@ def claim(job_id: UUID, *, task_id: str) -> Claim | None:
         return None
     tries = run.tries + 1
     JobRun.objects.filter(pk=job_id).update(
-        tries=tries, task_id=task_id, send_at=None, lease_until=_lease(), cancel_at=None
+        tries=tries, task_id=task_id, send_at=None, lease_until=_lease(), cancel_at=None, progress=None
     )
     job = Job.objects.get(pk=job_id)
     event = JobStarted(

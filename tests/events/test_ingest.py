@@ -131,6 +131,12 @@ def test_no_key_is_for_what_rows_are_folded_from(post, mighty, name):
     assert nothing_written()
 
 
+@pytest.mark.parametrize("name", ["JobProgressed", "JobState"])
+def test_no_key_is_for_what_is_never_in_the_log(post, mighty, name):
+    assert fields_of(post({"events": [event(type=name)]}, mighty), 422) == ["events.0.type"]
+    assert nothing_written()
+
+
 def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itself(users, post, mighty):
     ours = jobs.queue(users.alice, name="slow", params={})
     before = types_on(f"job:{ours.pk}")
@@ -144,6 +150,9 @@ def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itsel
     )
     forged = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"job_id": str(ours.pk)}}
     assert fields_of(post({"events": [forged]}, mighty), 422) == ["events.0.type"]
+    said = {"job_id": str(ours.pk), "user_id": "7", "data": "I am it"}
+    in_its_name = event(channels=["user:7"], type="JobSent") | {"data": said}
+    assert fields_of(post({"events": [in_its_name]}, mighty), 422) == ["events.0.type"]
     nobodys = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"user_id": "me"}}
     assert fields_of(post({"events": [nobodys]}, mighty), 422) == ["events.0.data.user_id"]
     intruding = event(channels=[f"job:{ours.pk}"], type="TaskComplete") | {"data": done}

@@ -403,6 +403,16 @@ def test_progress_is_kept_with_the_run_and_not_in_the_log(job, run):
     assert Event.objects.count() == before
 
 
+def test_a_run_begins_without_the_progress_of_the_one_before_it(job, run):
+    runs.beat(run, progress={"done": 3, "total": 5, "message": "three"})
+    runs.fail(run, AGAIN)
+    assert jobs.progress_of([job.pk]) != {}, "it stands while it waits"
+
+    runs.claim(job.pk, task_id="t2")
+
+    assert jobs.progress_of([job.pk]) == {}
+
+
 def test_a_transient_event_cannot_be_appended(job):
     with transaction.atomic(), pytest.raises(TypeError, match="transient"):
         log.append(JobProgressed(job_id=str(job.pk), done=1), channels=[Channel(f"job:{job.pk}")])

@@ -1,11 +1,12 @@
 """The HTTP API of jobs: what is refused writes nothing; what is asked for is queued, once."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from events import jobs, runs
 from events.models import Event, Job, JobRun
@@ -33,9 +34,11 @@ def test_a_job_is_asked_for_by_name(users, api):
     assert answer["Location"] == f"/api/jobs/{body['id']}"
     assert body == {
         "id": body["id"], "name": "slow", "state": "queued", "progress": None, "result": None, "error": None,
-        "stream": f"/streams/jobs/{body['id']}/",
+        "params": {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}, "tries": 0,
+        "created_at": body["created_at"], "ended_at": None, "stream": f"/streams/jobs/{body['id']}/",
     }  # fmt: skip
-    assert Job.objects.get().params == {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}
+    assert Job.objects.get().params == body["params"]
+    assert abs(datetime.fromisoformat(body["created_at"]) - timezone.now()) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("body", [None, {}, {"inputs": {}}, {"inputs": {"steps": 5}}])
