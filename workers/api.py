@@ -52,6 +52,7 @@ class JobOut(BaseModel):
     params: Any
     tries: int
     created_at: datetime
+    started_at: datetime | None = Field(description="When the latest try began")
     ended_at: datetime | None
     stream: str = Field(description="The address of its stream")
 
@@ -181,6 +182,7 @@ def _job(job: Job, progress: Any) -> JobOut:
             "params": job.params,
             "tries": job.tries,
             "created_at": job.queued_at,
+            "started_at": job.started_at,
             "ended_at": job.ended_at,
             "stream": f"/streams/jobs/{job.pk}/",
         }

@@ -35,7 +35,8 @@ def test_a_job_is_asked_for_by_name(users, api):
     assert body == {
         "id": body["id"], "name": "slow", "state": "queued", "progress": None, "result": None, "error": None,
         "params": {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}, "tries": 0,
-        "created_at": body["created_at"], "ended_at": None, "stream": f"/streams/jobs/{body['id']}/",
+        "created_at": body["created_at"], "started_at": None, "ended_at": None,
+        "stream": f"/streams/jobs/{body['id']}/",
     }  # fmt: skip
     assert Job.objects.get().params == body["params"]
     assert abs(datetime.fromisoformat(body["created_at"]) - timezone.now()) < timedelta(minutes=1)

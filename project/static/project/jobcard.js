@@ -56,6 +56,7 @@ export class JobCard {
       h("div", { class: "job__foot" }, this.#time, h("div", { class: "job__acts" }, this.#file, this.#again, this.#cancel)),
     );
     this.#cancel.addEventListener("click", () => {
+      if (this.#asked) return;
       this.#asked = true;
       this.#act(actions.cancel);
     });
@@ -80,7 +81,7 @@ export class JobCard {
     const focused = this.element.contains(document.activeElement);
     this.#again.hidden = !over;
     this.#cancel.hidden = over;
-    this.#cancel.disabled = stopping;
+    this.#cancel.setAttribute("aria-disabled", String(stopping)); // really disabled, it would lose the focus
     this.#name(this.#again, "Again");
     this.#name(this.#cancel, "Cancel");
     if (focused && over && document.activeElement !== this.#file) this.#again.focus(); // what had it is gone

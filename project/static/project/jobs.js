@@ -33,10 +33,11 @@ export class Jobs {
 
   /** `element` goes into the bar. */
   constructor({ wire, demoJobs }) {
-    this.#panel = new Panel({ name: "jobs", title: "My jobs", button: this.#button });
+    const launch = demoJobs && new Launch((name, params, key) => this.#start(name, params, key));
+    const closed = () => launch && launch.end();
+    this.#panel = new Panel({ name: "jobs", title: "My jobs", button: this.#button, closed });
     this.element = h("div", { class: "bar__part" }, this.#button, this.#panel.element);
-    const launch = demoJobs ? new Launch((name, params, key) => this.#start(name, params, key)).element : "";
-    this.#panel.show(launch, this.#note, this.#list, this.#older);
+    this.#panel.show(launch ? launch.element : "", this.#note, this.#list, this.#older);
     this.#older.addEventListener("click", () => this.#showOlder());
     this.#part = wire.join({
       load: (signal) => api.jobs({ limit: PAGE }, signal),
@@ -174,9 +175,7 @@ const icon = () =>
   svg(
     "svg",
     { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
-    svg("circle", { cx: 12, cy: 12, r: 2.500 }),
-    svg("circle", { cx: 12, cy: 12, r: 6 }),
-    svg("path", {
-      d: "M12 3v3m0 12v3M3 12h3m12 0h3M5.600 5.600l2.100 2.100m8.600 8.600l2.100 2.100m0-12.800l-2.100 2.100m-8.600 8.600l-2.100 2.100",
-    }),
+    svg("rect", { x: 3, y: 4.500, width: 18, height: 6, rx: 3 }),
+    svg("rect", { x: 3, y: 13.500, width: 18, height: 6, rx: 3 }),
+    svg("path", { d: "M6.500 7.500h8m-8 9h3" }),
   );

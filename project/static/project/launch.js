@@ -15,11 +15,15 @@ export class Launch {
   #start;
   #fault = h("p", { class: "form__fault", role: "alert", hidden: true });
 
+  /** End the text that is streamed, and take it away. */
+  end;
+
   /** `start(name, params, key)` asks for a job; sent again with its key, it is asked for once. */
   constructor(start) {
     this.#start = start;
     const slow = this.#makeSlow();
     const text = makeText();
+    this.end = text.end;
     this.element = h(
       "section",
       { class: "launch", "aria-label": "Start a job" },
@@ -101,18 +105,22 @@ function makeText() {
   const output = h("p", { class: "launch__text", hidden: true });
   const button = h("button", { class: "button button--small", type: "button" }, "Stream a text");
   let source = null;
-  const end = () => {
+  const close = () => {
     source?.close();
     source = null;
   };
+  const end = () => {
+    close();
+    output.hidden = true;
+  };
   button.addEventListener("click", () => {
-    end();
+    close();
     output.hidden = false;
     output.textContent = "";
     source = new EventSource("/demo/tokens/");
     source.onmessage = ({ data }) => output.append(data);
-    source.addEventListener("usage", end);
-    source.onerror = end; // it would begin anew
+    source.addEventListener("usage", close);
+    source.onerror = close; // it would begin anew
   });
-  return { button, output };
+  return { button, output, end };
 }

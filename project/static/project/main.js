@@ -5,6 +5,7 @@ import { Bell } from "./bell.js";
 import { focusHeading, h } from "./dom.js";
 import { ItemView } from "./item.js";
 import { ItemList } from "./items.js";
+import { Jobs } from "./jobs.js";
 import { showLogin } from "./login.js";
 import { mark } from "./mark.js";
 import { Wire } from "./wire.js";
@@ -59,9 +60,9 @@ function show({ arriving = false } = {}) {
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
   wire = new Wire();
-  const page = { wire, user, go };
+  const page = { wire, user, go, demoJobs: boot.demo_jobs };
   barParts.replaceChildren(
-    // Jobs have their place here: `new Jobs(page).element,`
+    new Jobs(page).element,
     new Bell(page).element,
   );
   // Toasts have theirs here: `new Toasts(page, document.getElementById("toasts"));`
