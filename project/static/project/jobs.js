@@ -6,13 +6,14 @@
  */
 
 import { api, freshKey } from "./api.js";
-import { announce, h, svg } from "./dom.js";
+import { announce, h, icon, say } from "./dom.js";
 import { after, fromApi, fromQueued, isOver, progressOf, titleOf, TYPES } from "./job.js";
 import { JobCard } from "./jobcard.js";
 import { Launch } from "./launch.js";
 import { Panel } from "./panel.js";
 import { LIVE, LOADING, RECONNECTING, REFUSED } from "./wire.js";
 
+const BARS = ["M6 4.500h12a3 3 0 0 1 0 6H6a3 3 0 0 1 0-6zm0 9h12a3 3 0 0 1 0 6H6a3 3 0 0 1 0-6z", "M6.500 7.500h8m-8 9h3"];
 const PAGE = 10;
 const MOST_FOLLOWED = 20; // a stream takes 50 channels, and has others to carry
 const SPOKEN_MS = 15_000; // between two words about a job's progress: it must not talk over the page
@@ -21,7 +22,7 @@ export class Jobs {
   #part;
   #panel;
   #badge = h("span", { class: "badge", "aria-hidden": "true", hidden: true });
-  #button = h("button", { class: "bar__button", type: "button" }, icon(), this.#badge);
+  #button = h("button", { class: "bar__button", type: "button" }, icon(...BARS), this.#badge);
   #jobs = new Map(); // id → job
   #cards = new Map(); // id → JobCard
   #next = null; // the token of the page behind them
@@ -29,12 +30,14 @@ export class Jobs {
   #spokenAt = new Map(); // id → when its progress was said
   #note = h("p", { class: "quiet", role: "status" });
   #list = h("ul", { class: "jobs", role: "list" });
+  #closed = () => {};
   #older = h("button", { class: "link jobs__older", type: "button", hidden: true }, "Older jobs");
 
   /** `element` goes into the bar. */
   constructor({ wire, demoJobs }) {
     const launch = demoJobs && new Launch((name, params, key) => this.#start(name, params, key));
-    const closed = () => launch && launch.end();
+    if (launch) this.#closed = launch.end;
+    const closed = () => this.#closed();
     this.#panel = new Panel({ name: "jobs", title: "My jobs", button: this.#button, closed });
     this.element = h("div", { class: "bar__part" }, this.#button, this.#panel.element);
     this.#panel.show(launch ? launch.element : "", this.#note, this.#list, this.#older);
@@ -52,6 +55,11 @@ export class Jobs {
       changed: () => this.#show(),
     });
     this.#show();
+  }
+
+  /** Leave: nothing goes on in the panel any more. */
+  stop() {
+    this.#closed();
   }
 
   /** Open the panel, at a job where it is listed. */
@@ -129,10 +137,11 @@ export class Jobs {
     this.#follow(active);
     this.#badge.textContent = active.length;
     this.#badge.hidden = active.length === 0;
-    this.#button.setAttribute("aria-label", active.length ? `Jobs, ${active.length} under way` : "Jobs");
+    const name = active.length ? `Jobs, ${active.length} under way` : "Jobs";
+    if (this.#button.ariaLabel !== name) this.#button.ariaLabel = name;
     this.#reconcile(jobs);
     const note = this.#noteOf(jobs);
-    if (this.#note.textContent !== note) this.#note.textContent = note;
+    say(this.#note, note);
     this.#note.hidden = !note;
     this.#older.hidden = this.#next === null;
   }
@@ -170,12 +179,3 @@ export class Jobs {
     }
   }
 }
-
-const icon = () =>
-  svg(
-    "svg",
-    { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
-    svg("rect", { x: 3, y: 4.500, width: 18, height: 6, rx: 3 }),
-    svg("rect", { x: 3, y: 13.500, width: 18, height: 6, rx: 3 }),
-    svg("path", { d: "M6.500 7.500h8m-8 9h3" }),
-  );

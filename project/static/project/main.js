@@ -17,7 +17,7 @@ const userBar = document.getElementById("user-bar");
 const otherTabs = new BroadcastChannel("tickertape-session");
 
 let user = boot.user;
-let wire = null; // of the user
+let page = null; // what its parts share, while somebody is logged in
 let list = null;
 let open = null; // the ItemView
 
@@ -35,7 +35,7 @@ function show({ arriving = false } = {}) {
   }
   const id = itemOf(location.pathname);
   document.body.dataset.view = id ? "item" : "items";
-  if (!wire) begin();
+  if (!page) begin();
   if (!list) {
     list = new ItemList(user, go);
     root.replaceChildren(h("div", { class: "desk" }, list.element, h("div", { class: "desk__main" })));
@@ -46,7 +46,7 @@ function show({ arriving = false } = {}) {
   list.select(id);
   const place = root.querySelector(".desk__main");
   if (id) {
-    open = new ItemView(id, user, wire, list.find(id));
+    open = new ItemView(id, page, list.find(id));
     place.replaceChildren(open.element);
     open.start();
   } else {
@@ -59,13 +59,16 @@ function show({ arriving = false } = {}) {
 
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
-  wire = new Wire();
-  const page = { wire, user, go, demoJobs: boot.demo_jobs };
-  barParts.replaceChildren(
-    new Jobs(page).element,
-    new Bell(page).element,
+  const wire = new Wire();
+  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs };
+  const bell = new Bell(page);
+  page.seen = bell.seen;
+  page.parts.push(
+    // Toasts have their place here.
+    new Jobs(page),
+    bell,
   );
-  // Toasts have theirs here: `new Toasts(page, document.getElementById("toasts"));`
+  barParts.replaceChildren(...page.parts.map((part) => part.element));
 }
 
 function go(path) {
@@ -85,8 +88,9 @@ function left(notice) {
   user = null;
   open?.stop();
   list?.stop();
-  wire?.stop();
-  open = list = wire = null;
+  for (const part of page?.parts ?? []) part.stop();
+  page?.wire.stop();
+  open = list = page = null;
   barParts.replaceChildren();
   delete document.body.dataset.view;
   showUser();
