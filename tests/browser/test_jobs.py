@@ -191,7 +191,9 @@ def test_a_retry_is_seen_and_its_end(panel):
 
     for tab in tabs:
         shows(tab, "Done", line="20 steps, at try 2", seconds=20)
-        saw(tab, "Trying again: It was told to fail at the first try.", "Try 2: 50 % · Step 10 of 20")
+        saw(
+            tab, "Trying again: It was told to fail at the first try.", "Running, try 2: 50 % · Step 10 of 20"
+        )
 
 
 def test_a_job_whose_process_is_killed_is_tried_again_before_ones_eyes(panel, crew):
@@ -205,7 +207,7 @@ def test_a_job_whose_process_is_killed_is_tried_again_before_ones_eyes(panel, cr
 
     for tab in tabs:
         saw(tab, f"Trying again: {DIED}", seconds=LEASE_SECONDS)
-        shows(tab, "Try 2")
+        shows(tab, "Running, try 2")
 
 
 def test_a_job_whose_worker_is_killed_says_so_within_its_lease(panel, crew):
@@ -220,7 +222,7 @@ def test_a_job_whose_worker_is_killed_says_so_within_its_lease(panel, crew):
 
         for tab in tabs:
             saw(tab, f"Trying again: {DIED}", seconds=LEASE_SECONDS + 2)  # a look, and the way to the page
-            shows(tab, "Try 2")
+            shows(tab, "Running, try 2")
         start_worker(crew, "worker")
         crew.kill("worker2")
 

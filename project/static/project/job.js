@@ -94,8 +94,10 @@ export const after = (job, type, event) => (isOver(job) ? job : CHANGES[type](jo
 export const titleOf = ({ name }) => TITLES[name] ?? name;
 
 /** Say where it stands. */
-export const stateOf = ({ state, tries }) =>
-  state === "queued" && tries > 0 ? "Trying again" : state === "running" && tries > 1 ? `Try ${tries}` : STATES[state];
+export function stateOf({ state, tries }) {
+  if (state === "queued" && tries > 0) return "Trying again";
+  return state === "running" && tries > 1 ? `Running, try ${tries}` : STATES[state];
+}
 
 /** Return how much of it is done, from 0 to 1; null where nobody knows. */
 export function shareOf({ progress }) {
