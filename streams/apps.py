@@ -7,3 +7,10 @@ class StreamsConfig(AppConfig):
     """Wire the streams app into Django."""
 
     name = "streams"
+
+    def ready(self) -> None:
+        """Tell what only the live edge knows."""
+        from events import edge
+        from streams import deliveries
+
+        edge.register(delivered=deliveries.delivered)

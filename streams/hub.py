@@ -29,6 +29,7 @@ from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
 from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.deliveries import Deliveries
 from streams.replay import Replay, Stretch
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
@@ -55,6 +56,7 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        self.deliveries = Deliveries()
         # All connections but one, which is the hub's: it must not wait behind a crowd.
         self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
@@ -100,7 +102,12 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        for follow in (self._watch(), self._listen(), self.audience.keep_permitted()):
+        for follow in (
+            self._watch(),
+            self._listen(),
+            self.audience.keep_permitted(),
+            self.deliveries.report(),
+        ):
             self._tasks.append(asyncio.create_task(follow))
 
     async def stop(self) -> None:
@@ -183,9 +190,9 @@ class Hub:
         if names.ACCESS in run.channels:
             for event in run.events:
                 self.audience.heed(read_change(event.data))
-        for channel in run.channels:
-            for subscriber in self.audience.of(channel):
-                subscriber.push(run)
+        readers = (reader for channel in run.channels for reader in self.audience.of(channel))
+        taken = sum(reader.push(run) for reader in readers)
+        self.deliveries.heed((event.frame for event in run.events), taken)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
