@@ -3,9 +3,10 @@
 import { api, freshKey } from "./api.js";
 import { CommentRow, onKeys } from "./comment.js";
 import { Field, announce, focusHeading, form, h, say } from "./dom.js";
-import { Feed, LIVE, LOADING, REFUSED } from "./feed.js";
+import { Feed } from "./feed.js";
 import { notesOf } from "./items.js";
 import { Light } from "./light.js";
+import { LIVE, LOADING, REFUSED } from "./wire.js";
 
 const NEAR_END_PX = 120; // who is this near to the newest comment wants to see the next
 const SPOKEN_CHARACTERS = 160; // of a new comment, to screen readers
@@ -18,8 +19,9 @@ const REFUSALS = {
 export class ItemView {
   #id;
   #user;
+  #wire;
   #item = null;
-  #feed;
+  #feed = null; // while it is open
   #light = new Light();
   #rows = new Map();
   #unseenIds = new Set(); // new comments below what is on the screen
@@ -30,16 +32,17 @@ export class ItemView {
 
   #heading = h("h1", { class: "item__title", dir: "auto" }, "…");
   #notes = h("p", { class: "item__notes" });
+  #parts = h("div", { class: "item__parts" }); // what else lives in the item's bar
   #list = h("ol", { class: "tape", role: "list", "aria-label": "Comments", hidden: true });
   #state = h("div", { class: "item__state" });
   #unseen = h("button", { class: "unseen", type: "button", hidden: true, onclick: () => this.#toEnd() });
   #composer;
 
   /** `known` is the item as a list had it, or null: what can be shown before it is loaded. */
-  constructor(id, user, known) {
+  constructor(id, user, wire, known) {
     this.#id = id;
     this.#user = user;
-    this.#feed = new Feed(id, () => this.#schedule());
+    this.#wire = wire;
     this.#composer = this.#makeComposer();
     this.element = h(
       "section",
@@ -50,6 +53,7 @@ export class ItemView {
         h("a", { class: "item__back", href: "/" }, "Items"),
         h("div", { class: "item__name" }, this.#heading, this.#notes),
         this.#light.element,
+        this.#parts,
       ),
       this.#state,
       this.#list,
@@ -62,7 +66,8 @@ export class ItemView {
   /** Load the item and follow it until `stop`. */
   start() {
     focusHeading(this.#heading);
-    this.#feed.start();
+    this.#feed = new Feed(this.#wire, this.#id, () => this.#schedule());
+    // Presence has its place here: `this.#parts.append(new Presence(this.#wire, this.#id).element)`, left in `stop`.
     this.#loadItem();
     this.#show();
     window.addEventListener("scroll", () => this.#nearEnd && this.#seen(), {
@@ -71,7 +76,7 @@ export class ItemView {
     });
   }
 
-  /** Leave the item: its stream is closed. */
+  /** Leave the item: nothing of it is heard any more. */
   stop() {
     this.#leaving.abort();
     this.#feed.stop();

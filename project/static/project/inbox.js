@@ -1,0 +1,144 @@
+/**
+ * The user's notifications, folded from what the API lists and the events on the user's own channel.
+ *
+ * Held are the pages that were asked for, from the latest on, and beside them all that is unread,
+ * up to a limit past which nobody counts. So the bell's number is a count of rows, as it is on the
+ * server, and every tab and device folds the same. An event about a row that is not held, and may
+ * matter, has all loaded anew.
+ */
+
+import { api } from "./api.js";
+import { LIVE } from "./wire.js";
+
+const PAGE = 20;
+const UNREAD_HELD = 200; // the API's longest page
+const MOST = 99; // the bell counts no further
+
+export class Inbox {
+  #part;
+  #rows = new Map(); // id → row
+  #listed = []; // the ids of the pages, the latest first
+  #next = null; // the token of the page behind them
+  #allUnread = false; // whether every unread row is held
+  #raised;
+
+  /** `changed` is called after each change; `raised(row)` when somebody is told of something just now. */
+  constructor(wire, { changed, raised }) {
+    this.#raised = raised;
+    this.#part = wire.join({
+      load: (signal) =>
+        Promise.all([
+          api.notifications({ limit: PAGE }, signal),
+          api.notifications({ limit: UNREAD_HELD, unread: true }, signal),
+        ]),
+      take: (pages) => this.#take(...pages),
+      events: {
+        NotificationRaised: (event) => this.#raise(fromEvent(event)),
+        NotificationsRead: (event) => this.#read(event),
+        NotificationUnread: ({ notification_id: id }) => this.#mark(id, { read: false, archived: false }),
+        NotificationArchived: ({ notification_id: id }) => this.#mark(id, { read: true, archived: true }),
+      },
+      changed,
+    });
+  }
+
+  /** How it stands with the wire: see there. */
+  get part() {
+    return this.#part;
+  }
+
+  /** Return the notifications that are to be shown, the latest first. */
+  list() {
+    return this.#listed.map((id) => this.#rows.get(id)).filter((row) => !row.archived);
+  }
+
+  /** Whether there are more behind the list. */
+  get more() {
+    return this.#next !== null;
+  }
+
+  /** Return what is unread, in no order. */
+  unread() {
+    return [...this.#rows.values()].filter((row) => !row.read);
+  }
+
+  /** Whether more are unread than anybody counts. */
+  get countless() {
+    return !this.#allUnread || this.unread().length > MOST;
+  }
+
+  /** Get the next page of the list. */
+  older() {
+    const query = { limit: PAGE, after: this.#next };
+    return this.#part.fetch(
+      () => api.notifications(query),
+      (page) => {
+        if (query.after === this.#next) this.#append(page);
+      },
+    );
+  }
+
+  #take(page, unread) {
+    this.#rows = new Map(unread.results.map((row) => [row.id, fromApi(row)]));
+    this.#allUnread = unread.next === null;
+    this.#listed = [];
+    this.#append(page);
+  }
+
+  #append({ results, next }) {
+    const listed = new Set(this.#listed);
+    for (const row of results) {
+      this.#rows.set(row.id, fromApi(row));
+      if (!listed.has(row.id)) this.#listed.push(row.id);
+    }
+    this.#next = next;
+  }
+
+  #raise(row) {
+    const known = this.#rows.get(row.id);
+    this.#rows.set(row.id, row);
+    this.#listed = [row.id, ...this.#listed.filter((id) => id !== row.id)];
+    const news = !known || known.count !== row.count;
+    if (news && row.delivery === "live" && this.#part.state === LIVE) this.#raised(row);
+  }
+
+  #read({ notification_ids: ids, item_id: item }) {
+    const all = ids === null && item === null;
+    for (const row of this.unread()) {
+      if (all || (ids === null ? row.itemId === item : ids.includes(row.id))) this.#mark(row.id, { read: true });
+    }
+    if (all) this.#allUnread = true;
+    this.#countAgain();
+  }
+
+  #mark(id, changes) {
+    const row = this.#rows.get(id);
+    if (row) this.#rows.set(id, { ...row, ...changes });
+    else if (!changes.read) this.#part.reload(); // it came back from behind what we hold
+    this.#countAgain();
+  }
+
+  /** Hold the next of what is unread, when so few are left that somebody may count them. */
+  #countAgain() {
+    if (!this.#allUnread && this.unread().length <= MOST) this.#part.reload();
+  }
+}
+
+function fromApi(row) {
+  return shaped(row, { id: row.id, read: row.read, archived: row.archived, at: new Date(row.created_at) });
+}
+
+function fromEvent(event) {
+  const id = event.notification_id;
+  return shaped(event, { id, read: false, archived: false, at: new Date(event.timestamp * 1000) });
+}
+
+const shaped = ({ kind, message, item_id, job_id, count, delivery }, own) => ({
+  ...own,
+  kind,
+  message,
+  itemId: item_id,
+  jobId: job_id,
+  count,
+  delivery,
+});
