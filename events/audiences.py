@@ -51,11 +51,11 @@ def addresses(user: AbstractBaseUser, broadcasts: QuerySet[Broadcast]) -> list[s
     return [*own_channels(user), *watched]
 
 
-def reach(audience: Sequence[str]) -> int:
-    """Estimate how many users an audience has: who could log in now, each counted once."""
-    users = get_user_model()._default_manager.filter(is_active=True)
+def members(audience: Sequence[str]) -> QuerySet[AbstractBaseUser]:
+    """Return who is in an audience now: who could log in, each once."""
+    users: QuerySet[AbstractBaseUser] = get_user_model()._default_manager.filter(is_active=True)
     if SYSTEM in audience:
-        return users.count()
+        return users
     ids: set[int] = set()
     groups = []
     for kind, key in map(_split, audience):
@@ -66,7 +66,12 @@ def reach(audience: Sequence[str]) -> int:
                 groups.append(key)
             case "item":
                 ids |= _watchers(int(key))
-    return users.filter(Q(pk__in=ids) | Q(groups__name__in=groups)).distinct().count()
+    return users.filter(Q(pk__in=ids) | Q(groups__name__in=groups)).distinct()
+
+
+def reach(audience: Sequence[str]) -> int:
+    """Estimate how many users an audience has."""
+    return members(audience).count()
 
 
 def faults(audience: Sequence[str]) -> Iterator[FieldError]:

@@ -6,6 +6,7 @@ events are on a channel of its own too, which nobody reads: its history. What on
 plan and its audience, is there alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,12 +18,13 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import audiences, readmodels
+from events import audiences, inbox, readmodels
 from events.audiences import CHANNELS_MOST
 from events.channels import TRACE, Channel
 from events.drafts import Draft, Severity, check
 from events.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from events.log import EventId, append
+from events.log import Entry, EventId, append, snapshot
+from events.log import read as log_read
 from events.models import Broadcast
 from events.readmodels import ReadModel
 from events.registry import EventType
@@ -130,6 +132,13 @@ def unfinished() -> QuerySet[Broadcast]:
     return Broadcast.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), recalled_at=None)
 
 
+def history(broadcast: Broadcast) -> Sequence[Entry]:
+    """Return the events of a broadcast, the first of them first; not in a transaction."""
+    channel = own_channel(broadcast.pk)
+    page, _ = snapshot([channel], lambda: log_read(0, channels=[channel]))
+    return page.entries
+
+
 # --- Verbs -----------------------------------------------------------------------------------
 
 
@@ -139,11 +148,18 @@ def own_channel(broadcast_id: UUID) -> Channel:
 
 
 @transaction.atomic
-def send(user: AbstractBaseUser, draft: Draft) -> Broadcast:
-    """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid."""
+def send(user: AbstractBaseUser, draft: Draft, *, broadcast_id: UUID | None = None) -> Broadcast:
+    """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid.
+
+    With the id of a broadcast that there is, nothing is said: so a form that is sent twice says it once.
+    """
     _check_sender(user)
+    if broadcast_id is not None:
+        inbox.lock([user.pk])  # whoever sends it twice at once takes turns here
+        if there := Broadcast.objects.filter(pk=broadcast_id).first():
+            return there
     check(draft)
-    return _plan(user, uuid4(), draft)
+    return _plan(user, broadcast_id or uuid4(), draft)
 
 
 @transaction.atomic
