@@ -104,3 +104,35 @@ class Tab:
             if self.focused().startswith(name):
                 return
         raise AssertionError(f"the keyboard does not get to {name!r}")
+
+    # --- the bell -----------------------------------------------------------------------------------
+
+    @property
+    def bell(self) -> Locator:
+        """The bell's button."""
+        return self.page.get_by_role("button", name="Notifications, ")
+
+    def counts(self, unread: int | str, *, seconds: float = 10) -> None:
+        """Wait until the bell says so, for ears and for eyes."""
+        expect(self.bell).to_have_accessible_name(f"Notifications, {unread} unread", timeout=seconds * 1000)
+        badge = self.bell.locator(".badge")
+        if unread == 0:
+            expect(badge).to_be_hidden()
+        else:
+            expect(badge).to_have_text("99+" if unread == "more than 99" else str(unread))
+
+    def open_bell(self) -> Locator:
+        """Open the bell's panel and return it."""
+        self.bell.click()
+        panel = self.page.get_by_role("dialog", name="Notifications")
+        expect(panel).to_be_visible()
+        return panel
+
+    @property
+    def notes(self) -> Locator:
+        """What the notifications in the open panel say."""
+        return self.page.locator(".note__words")
+
+    def note(self, words: str) -> Locator:
+        """Return the notification that says something."""
+        return self.page.locator(".note").filter(has=self.page.get_by_text(words, exact=True))

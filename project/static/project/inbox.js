@@ -14,17 +14,27 @@ const PAGE = 20;
 const UNREAD_HELD = 200; // the API's longest page
 const MOST = 99; // the bell counts no further
 
+const CHANGES = {
+  read: { read: true },
+  unread: { read: false, archived: false },
+  archive: { read: true, archived: true },
+};
+
 export class Inbox {
+  muted = new Set(); // items, as far as it was heard here
+
   #part;
   #rows = new Map(); // id → row
   #listed = []; // the ids of the pages, the latest first
   #next = null; // the token of the page behind them
-  #allUnread = false; // whether every unread row is held
+  #allUnread = true; // whether every unread row is held
   #raised;
+  #changed;
 
   /** `changed` is called after each change; `raised(row)` when somebody is told of something just now. */
   constructor(wire, { changed, raised }) {
     this.#raised = raised;
+    this.#changed = changed;
     this.#part = wire.join({
       load: (signal) =>
         Promise.all([
@@ -35,8 +45,10 @@ export class Inbox {
       events: {
         NotificationRaised: (event) => this.#raise(fromEvent(event)),
         NotificationsRead: (event) => this.#read(event),
-        NotificationUnread: ({ notification_id: id }) => this.#mark(id, { read: false, archived: false }),
-        NotificationArchived: ({ notification_id: id }) => this.#mark(id, { read: true, archived: true }),
+        NotificationUnread: ({ notification_id: id }) => this.#mark(id, CHANGES.unread),
+        NotificationArchived: ({ notification_id: id }) => this.#mark(id, CHANGES.archive),
+        ItemMuted: ({ item_id: item }) => this.muted.add(item),
+        ItemUnmuted: ({ item_id: item }) => this.muted.delete(item),
       },
       changed,
     });
@@ -62,9 +74,50 @@ export class Inbox {
     return [...this.#rows.values()].filter((row) => !row.read);
   }
 
-  /** Whether more are unread than anybody counts. */
-  get countless() {
-    return !this.#allUnread || this.unread().length > MOST;
+  /** Return how many are unread, for a person; of what is not `before` them. */
+  count(before = () => false) {
+    const unread = this.unread().filter((row) => !before(row)).length;
+    return unread > MOST || !this.#allUnread ? `${MOST}+` : String(unread);
+  }
+
+  /** Whether all that is unread is held here. */
+  get allHeld() {
+    return this.#allUnread;
+  }
+
+  /** Have a notification read, unread or archived; what changes comes as an event, too. */
+  async mark(id, what) {
+    const row = this.#rows.get(id);
+    await api.markNotification(id, what);
+    this.#answered([row], CHANGES[what]);
+  }
+
+  /** Have all read that there is. */
+  async readAll() {
+    const rows = this.unread();
+    await api.readAll();
+    this.#answered(rows, CHANGES.read);
+  }
+
+  /** Have all read that was told of an item. */
+  async sawItem(itemId) {
+    const rows = this.unread().filter((row) => row.itemId === itemId);
+    await api.sawItem(itemId);
+    this.#answered(rows, CHANGES.read);
+  }
+
+  /** Be told of nothing about an item any more, or of what there is. */
+  async mute(itemId, wanted) {
+    await api.attend(itemId, "mute", wanted);
+    if (wanted) this.muted.add(itemId);
+    else this.muted.delete(itemId);
+    this.#changed();
+  }
+
+  /** Take in an answer, where no event came meanwhile: that may be a later one, of another device. */
+  #answered(rows, changes) {
+    for (const row of rows) if (row && this.#rows.get(row.id) === row) this.#rows.set(row.id, { ...row, ...changes });
+    this.#changed();
   }
 
   /** Get the next page of the list. */
@@ -105,7 +158,7 @@ export class Inbox {
   #read({ notification_ids: ids, item_id: item }) {
     const all = ids === null && item === null;
     for (const row of this.unread()) {
-      if (all || (ids === null ? row.itemId === item : ids.includes(row.id))) this.#mark(row.id, { read: true });
+      if (all || (ids === null ? row.itemId === item : ids.includes(row.id))) this.#mark(row.id, CHANGES.read);
     }
     if (all) this.#allUnread = true;
     this.#countAgain();

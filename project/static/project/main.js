@@ -16,7 +16,7 @@ const userBar = document.getElementById("user-bar");
 const otherTabs = new BroadcastChannel("tickertape-session");
 
 let user = boot.user;
-let wire = null; // of the user
+let page = null; // what its parts share, while somebody is logged in
 let list = null;
 let open = null; // the ItemView
 
@@ -34,7 +34,7 @@ function show({ arriving = false } = {}) {
   }
   const id = itemOf(location.pathname);
   document.body.dataset.view = id ? "item" : "items";
-  if (!wire) begin();
+  if (!page) begin();
   if (!list) {
     list = new ItemList(user, go);
     root.replaceChildren(h("div", { class: "desk" }, list.element, h("div", { class: "desk__main" })));
@@ -45,7 +45,7 @@ function show({ arriving = false } = {}) {
   list.select(id);
   const place = root.querySelector(".desk__main");
   if (id) {
-    open = new ItemView(id, user, wire, list.find(id));
+    open = new ItemView(id, page, list.find(id));
     place.replaceChildren(open.element);
     open.start();
   } else {
@@ -58,13 +58,15 @@ function show({ arriving = false } = {}) {
 
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
-  wire = new Wire();
-  const page = { wire, user, go };
-  barParts.replaceChildren(
-    // Jobs have their place here: `new Jobs(page).element,`
-    new Bell(page).element,
+  const wire = new Wire();
+  page = { wire, user, go, parts: [] };
+  const bell = new Bell(page);
+  page.seen = bell.seen;
+  page.parts.push(
+    // Jobs have their place here, `new Jobs(page),` and toasts theirs.
+    bell,
   );
-  // Toasts have theirs here: `new Toasts(page, document.getElementById("toasts"));`
+  barParts.replaceChildren(...page.parts.map((part) => part.element));
 }
 
 function go(path) {
@@ -84,8 +86,9 @@ function left(notice) {
   user = null;
   open?.stop();
   list?.stop();
-  wire?.stop();
-  open = list = wire = null;
+  for (const part of page?.parts ?? []) part.stop();
+  page?.wire.stop();
+  open = list = page = null;
   barParts.replaceChildren();
   delete document.body.dataset.view;
   showUser();
