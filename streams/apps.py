@@ -11,6 +11,6 @@ class StreamsConfig(AppConfig):
     def ready(self) -> None:
         """Tell what only the live edge knows."""
         from events import edge
-        from streams import deliveries
+        from streams import deliveries, presence
 
-        edge.register(delivered=deliveries.delivered)
+        edge.register(connected=presence.connected_users, delivered=deliveries.delivered)

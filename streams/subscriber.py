@@ -40,6 +40,7 @@ class Reader:
     session: str | None = None  # the session's digest, as AccessChanged names it
     session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
     expires_at: float | None = None  # Unix seconds
+    username: str = field(default="", repr=False)
 
 
 class Subscriber:
@@ -64,6 +65,7 @@ class Subscriber:
         "on_end",
         "position",
         "reader",
+        "silent",
         "since",
     )
 
@@ -79,6 +81,7 @@ class Subscriber:
         self.since = since
         self.live = False
         self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
+        self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
