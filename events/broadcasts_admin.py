@@ -6,6 +6,7 @@ are in the admin's own zone: of their preferences, or else of their browser.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.dateformat import format as date_format
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
@@ -86,9 +88,7 @@ def figures(audience: tuple[str, ...]) -> Figures:
 class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic at run time
     """Broadcasts, the newest first, for those who may send them; others of the staff may be let look on."""
 
-    list_display = (
-        "what", "severity", "state", "whom", "starts_at", "expires_at", "delivered", "dismissed", "author",
-    )  # fmt: skip
+    list_display = ("what", "severity", "state", "whom", "starts", "expires", "delivered", "dismissed")
     list_filter = (StateFilter, "severity")
     search_fields = ("title", "message")
     ordering = ("-event_id",)
@@ -137,6 +137,16 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
         """Say whom it is for."""
         return in_words(tuple(broadcast.audience))
 
+    @admin.display(ordering="starts_at")
+    def starts(self, broadcast: Broadcast) -> str:
+        """Say when it starts, or did."""
+        return short(broadcast.starts_at)
+
+    @admin.display(ordering="expires_at", empty_value="–")
+    def expires(self, broadcast: Broadcast) -> str | None:
+        """Say when it expires, if it does by itself."""
+        return short(broadcast.expires_at) if broadcast.expires_at else None
+
     @admin.display(empty_value="unknown")
     def delivered(self, broadcast: Broadcast) -> int | None:
         """Say to how many connections it was handed, at least."""
@@ -146,11 +156,6 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
     def dismissed(self, broadcast: Broadcast) -> int:
         """Say how many dismissed it."""
         return getattr(broadcast, "dismissed_by", 0)
-
-    @admin.display(ordering="author_id")
-    def author(self, broadcast: Broadcast) -> str:
-        """Name who said it."""
-        return getattr(broadcast, "author_name", "")
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Look up for a whole page of the list what is not in its rows."""
@@ -286,6 +291,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             context["state"] = broadcasts.state(broadcast)
             context["whom"] = in_words(tuple(broadcast.audience))
             context["figures"] = figures(tuple(broadcast.audience))
+            context["inside"] = page != "compose"  # of a page that is about the broadcast's own
             context["may_change"] = self.has_change_permission(request, broadcast)
         if form := context.get("form"):
             typed = {name: form[name].value() or "" for name in ("severity", "title", "message", "link")}
@@ -328,6 +334,12 @@ def in_words(audience: tuple[str, ...]) -> str:
         more = len(users) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
     return f"watchers of item {described['item']}" if "item" in described else "everyone"
+
+
+def short(moment: datetime) -> str:
+    """Return a moment of the current zone in few characters."""
+    local = timezone.localtime(moment)
+    return date_format(local, "j M, H:i" if local.year == timezone.localtime().year else "j M Y, H:i")
 
 
 def names_of(user_ids: Any) -> Iterator[tuple[int, str]]:

@@ -88,6 +88,8 @@ class ComposeForm(forms.Form):
         super().__init__(data, initial=first)
         zones: Any = self.fields["time_zone"]
         zones.choices = [(name, name) for name in sorted(available_timezones() | {"UTC"})]
+        if not Group.objects.exists():
+            self.fields["groups"].help_text = "There is no group yet."
         for name in ONCE_BEGUN if self.begun else ():
             self.fields[name].disabled = True
 

@@ -124,6 +124,8 @@ export const api = {
   attention: (id, signal) => call("GET", `/api/items/${seg(id)}/watch`, { signal }),
   /** `what` is watch or mute. */
   attend: (id, what, wanted) => call(wanted ? "PUT" : "DELETE", `/api/items/${seg(id)}/${what}`),
+  activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
+  dismissBroadcast: (id) => call("POST", `/api/broadcasts/${seg(id)}/dismiss`),
   preferences: (signal) => call("GET", "/api/preferences", { signal }),
   prefer: (preferences) => call("PUT", "/api/preferences", { body: preferences }),
 };
