@@ -279,6 +279,73 @@ def test_an_export_is_downloaded(panel, crew):
     assert "'=1+1" in text
 
 
+def test_the_bell_leads_to_the_job_that_it_tells_of(panel):
+    tab = panel()
+    tab.start_slow(seconds=0.2)
+    tab.shows_job("Done")
+    tab.page.keyboard.press("Escape")
+    tab.open_bell()
+
+    tab.page.get_by_role("button", name="Your job “slow” is done").first.click()
+
+    expect(tab.page.get_by_role("dialog", name="My jobs")).to_be_visible()
+    expect(tab.page.get_by_role("dialog", name="Notifications")).to_be_hidden()
+    expect(tab.jobs.first).to_be_in_viewport()
+    assert tab.focused() == "My jobs"
+
+
+def test_a_job_that_begins_and_ends_does_not_stir_the_light_of_the_item(crew, open_tab):
+    alice = crew.login("alice")
+    item = alice.post("/api/items", json={"title": "Calm"}).json()["id"]
+    tab = open_tab("alice", f"/items/{item}", at=crew.url("daphne"))
+    tab.is_live()
+    tab.mark()
+    tab.open_jobs()
+    tab.start_slow(seconds=1)
+    tab.shows_job("Done")
+
+    alice.post(f"/api/items/{item}/comments", json={"text": "Still here"})
+    tab.shows("Still here")
+
+    assert tab.lights == ["live"]
+
+
+# A job's events in their order, as two tries that end in each way.
+TOLD = [
+    ["JobQueued", {"task_type": "slow", "params": {}, "timestamp": 1}],
+    ["JobStarted", {"attempt": 1, "timestamp": 2}],
+    ["JobRetrying", {"attempt": 1, "error": "Not yet.", "retry_at": 4}],
+    ["JobStarted", {"attempt": 2, "timestamp": 4}],
+]
+ENDS = [
+    ["TaskComplete", {"result": {"steps": 1}, "duration_ms": 1500}],
+    ["JobFailed", {"error": "It broke.", "error_type": "E", "timestamp": 6}],
+    ["JobCancelled", {"timestamp": 6}],
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_events_that_a_row_knows_already_change_nothing(panel, end):
+    differ = panel().page.evaluate(
+        """async (told) => {
+          const { after, fromQueued } = await import("/static/project/job.js");
+          const change = (job, [type, event]) =>
+            type === "JobQueued" ? job ?? fromQueued(event) : after(job, type, { job_id: "1", ...event });
+          const whole = JSON.stringify(told.reduce(change, null));
+          const wrong = [];
+          for (let row = 1; row <= told.length; row++)
+            for (let from = 0; from <= row; from++) {
+              const snapshot = told.slice(0, row).reduce(change, null);
+              const job = JSON.stringify(told.slice(from).reduce(change, snapshot));
+              if (job !== whole) wrong.push([row, from, job]);
+            }
+          return wrong;
+        }""",
+        [*TOLD, end],
+    )
+    assert differ == []
+
+
 def test_older_jobs_are_a_click_away(panel, crew):
     client = crew.login("alice")
     for n in range(12):

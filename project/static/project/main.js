@@ -61,11 +61,12 @@ function show({ arriving = false } = {}) {
 function begin() {
   const wire = new Wire();
   page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs };
+  page.jobs = new Jobs(page);
   const bell = new Bell(page);
   page.seen = bell.seen;
   page.parts.push(
     // Toasts have their place here.
-    new Jobs(page),
+    page.jobs,
     bell,
   );
   barParts.replaceChildren(...page.parts.map((part) => part.element));
