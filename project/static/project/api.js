@@ -127,6 +127,8 @@ export const api = {
   jobs: (query, signal) => call("GET", `/api/jobs?${new URLSearchParams(query)}`, { signal }),
   startJob: (name, params, key) => call("POST", `/api/jobs/${seg(name)}`, { body: params, key }),
   cancelJob: (id) => call("DELETE", `/api/jobs/${seg(id)}`),
+  activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
+  dismissBroadcast: (id) => call("POST", `/api/broadcasts/${seg(id)}/dismiss`),
   preferences: (signal) => call("GET", "/api/preferences", { signal }),
   prefer: (preferences) => call("PUT", "/api/preferences", { body: preferences }),
 };

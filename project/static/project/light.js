@@ -12,14 +12,11 @@ const WORDS = {
   [REFUSED]: "Closed",
 };
 
-const SOON_MS = 500; // the wire is live again sooner where it only carries other channels: no news to anybody
-
 export class Light {
   #word = h("span", { class: "light__word" });
   #detail = h("span", { class: "light__detail" });
   #when = h("span", { class: "light__when" }, "no event yet");
   #time = null;
-  #later = null;
 
   constructor() {
     this.element = h(
@@ -32,17 +29,8 @@ export class Light {
     );
   }
 
-  /** Show a feed's state; that it loads again only where it takes a while. */
+  /** Show a feed's state. */
   show(feed) {
-    clearTimeout(this.#later);
-    if (feed.state === LOADING && this.element.dataset.state === LIVE) {
-      this.#later = setTimeout(() => this.#show(feed), SOON_MS);
-    } else {
-      this.#show(feed);
-    }
-  }
-
-  #show(feed) {
     this.element.dataset.state = feed.state;
     say(this.#word, WORDS[feed.state]);
     const missed = feed.state === CATCHING_UP && feed.missed ? `${feed.missed} missed` : "";

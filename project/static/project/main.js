@@ -8,7 +8,9 @@ import { ItemList } from "./items.js";
 import { Jobs } from "./jobs.js";
 import { showLogin } from "./login.js";
 import { mark } from "./mark.js";
+import { Toasts } from "./toasts.js";
 import { Wire } from "./wire.js";
+import { Wishes } from "./wishes.js";
 
 const boot = JSON.parse(document.getElementById("boot").textContent);
 const root = document.getElementById("root");
@@ -60,16 +62,13 @@ function show({ arriving = false } = {}) {
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
   const wire = new Wire();
-  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs };
+  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs, wishes: new Wishes(wire) };
   page.jobs = new Jobs(page);
   const bell = new Bell(page);
   page.seen = bell.seen;
-  page.parts.push(
-    // Toasts have their place here.
-    page.jobs,
-    bell,
-  );
+  page.parts.push(page.jobs, bell);
   barParts.replaceChildren(...page.parts.map((part) => part.element));
+  page.parts.push(new Toasts(page, document.getElementById("toasts")));
 }
 
 function go(path) {
