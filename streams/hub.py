@@ -29,6 +29,7 @@ from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
 from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.deliveries import Deliveries
 from streams.replay import Replay, Stretch
 from streams.reporter import Reporter
 from streams.ring import Ring
@@ -56,6 +57,7 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        self.deliveries = Deliveries()
         self.presence = Reporter(tell=self._tell)
         # All connections but one, which is the hub's: it must not wait behind a crowd.
         self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
@@ -102,7 +104,7 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        follow = [self._watch(), self._listen(), self.audience.keep_permitted()]
+        follow = [self._watch(), self._listen(), self.audience.keep_permitted(), self.deliveries.report()]
         if settings.STREAMS_PRESENCE:
             follow.append(self.presence.report())
         self._tasks += map(asyncio.create_task, follow)
@@ -189,9 +191,9 @@ class Hub:
         if names.ACCESS in run.channels:
             for event in run.events:
                 self.audience.heed(read_change(event.data))
-        for channel in run.channels:
-            for subscriber in self.audience.of(channel):
-                subscriber.push(run)
+        readers = (reader for channel in run.channels for reader in self.audience.of(channel))
+        taken = sum(reader.push(run) for reader in readers)
+        self.deliveries.heed((event.frame for event in run.events), taken)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""

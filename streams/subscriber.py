@@ -100,18 +100,19 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, run: Run) -> None:
-        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+    def push(self, run: Run) -> bool:
+        """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
         first, last = run.events[0].position, run.events[-1].position
         if not self.live or last <= self.position:
-            return
+            return False
         if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
             self.fall_back(first - 1)
-            return
+            return False
         self.position = last
         self._buffer.append(run.frames)
         self._buffered += len(run.frames)
         self._wake()
+        return True
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
@@ -329,7 +330,7 @@ class Subscriber:
             )
             self.position = covered_to
             self.live = covered_to >= hub.position
-            return sse.join(frames)
+            return sse.join(hub.deliveries.heed(frames))
         epoch = hub.epoch
         try:
             stretch = await hub.read(self.channels | {ACCESS}, self.position)
@@ -349,7 +350,7 @@ class Subscriber:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(stretch))
+        return sse.join(hub.deliveries.heed(self._permitted(stretch)))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""

@@ -34,7 +34,7 @@ export class Bell {
   #list = h("ul", { class: "notes", role: "list", "aria-label": "Notifications", hidden: true });
 
   /** `element` goes into the bar; `seen` wants to know which item is open. */
-  constructor({ wire }) {
+  constructor({ wire, wishes }) {
     this.#panel = new Panel({
       name: "bell",
       title: "Notifications",
@@ -44,7 +44,10 @@ export class Bell {
     this.#panel.show(this.#fault, this.#status, this.#blank, this.#list, this.#older);
     this.element = h("div", { class: "bar__part" }, this.#button, this.#panel.element);
     this.#list.addEventListener("keydown", (event) => this.#move(event));
-    this.#inbox = new Inbox(wire, { changed: () => this.#schedule(), raised: (row) => this.#raised(row) });
+    this.#inbox = new Inbox(
+      { wire, wishes },
+      { changed: () => this.#schedule(), raised: (row) => this.#raised(row) },
+    );
     this.seen = new Seen(this.#inbox, () => this.#schedule());
     this.#show();
   }

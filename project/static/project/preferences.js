@@ -69,6 +69,11 @@ function makeForm({ types, quiet_hours: quiet, time_zone: zone }, close) {
     ],
     attributes: { class: "dialog__form" },
     submit: async () => {
+      if (wanted.checked && start.control.value === end.control.value) {
+        end.refuse("Must differ from the start."); // the API's words for it are for programs
+        end.control.focus();
+        return;
+      }
       await api.prefer({
         types: Object.fromEntries(kinds.map(([kind, field]) => [kind, field.control.value])),
         quiet_hours: wanted.checked ? { start: start.control.value, end: end.control.value } : null,
