@@ -1,9 +1,7 @@
 """Who else has an item open, seen by two people with two tabs each."""
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_looks import check_looks
 from tests.test_end_to_end import item_of
 
 
@@ -68,15 +66,3 @@ def test_while_the_network_is_away_nobody_is_said_to_be_there(stack, open_tab, n
     network.restore()
     shows(alice, "Also open by bob", seconds=20)
     shows(bob, "Also open by alice")
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_on_a_phone_and_on_a_desk(stack, open_tab, scheme, width):
-    item = item_of(stack.login("alice"), title="What we shall do about the pigeons on the roof")
-    path = f"/items/{item}"
-    for name in ("bob", "carol", "admin"):
-        open_tab(name, path)
-    tab = open_tab("alice", path, color_scheme=scheme, viewport={"width": width, "height": 640})
-    shows(tab, "Also open by bob, carol and admin")
-    check_looks(tab)

@@ -15,6 +15,7 @@ from streams import presence, reporter
 from streams.hub import Hub
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
 from streams.subscriber import Reader, Subscriber
+from tests.events.support import Api
 from tests.proxy import Proxy
 from tests.streams.conftest import ITEM, Stream
 from tests.streams.test_hub import until
@@ -371,6 +372,16 @@ async def test_without_redis_nobody_knows_and_says_so_soon(world, hung, redis_el
     for _ in range(100):
         assert await world.run(connected_users) is None
     assert loop.time() - began < 0.3, "who asks again at once waits for nothing"
+
+
+def test_the_api_says_that_nobody_knows(users, redis_elsewhere):
+    api = Api()
+    api.log_in("alice")
+    item = api.post("/api/items", {"title": "A thing"}).json()["id"]
+    assert api.get(f"/api/items/{item}/presence").json() == {"users": [], "total": 0}
+    redis_elsewhere("redis://127.0.0.1:1/0")
+    answer = api.get(f"/api/items/{item}/presence")
+    assert (answer.status_code, answer.json()) == (200, {"users": [], "total": None})
 
 
 async def test_while_redis_is_away_it_is_said_that_nobody_knows_and_then_who_is_there(
