@@ -27,7 +27,7 @@ def silent(connection: Any) -> bool:
     """
     if not hasattr(socket, "TCP_INFO"):
         return False
-    with contextlib.suppress(OSError, AttributeError, struct.error):
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # closed
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
         retransmits, probes = struct.unpack_from("2B", info, 2)  # struct tcp_info in linux/tcp.h
         (acknowledged_ms,) = struct.unpack_from("I", info, 56)

@@ -124,7 +124,6 @@ class Reporter:
         try:
             while True:
                 began = time.monotonic()
-                self._look_at_some()
                 await self._try(client)
                 await asyncio.sleep(max(REPORT_SECONDS / 2, REPORT_SECONDS - (time.monotonic() - began)))
         finally:
@@ -136,6 +135,7 @@ class Reporter:
 
     async def _try(self, client: Any) -> None:
         try:
+            self._look_at_some()
             await self._turn(client)
             self._heard_at = time.monotonic()
             self._known, self._failed = True, False

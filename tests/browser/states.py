@@ -132,6 +132,31 @@ def preferences_that_do_not_load(tab: Tab, world: World) -> None:
 
 
 @state
+def jobs_that_went_well_and_that_did_not(tab: Tab, world: World) -> None:
+    tab.page.goto("/")
+    tab.open_jobs()
+    tab.page.get_by_role("button", name="Export comments").click()
+    tab.shows_job("Done")
+    for fail, said in (("result", "Failed"), ("never", "Running")):
+        tab.start_slow(seconds=0.1 if fail == "result" else 60, fail=fail)
+        tab.shows_job(said)
+
+
+@state
+def job_that_is_refused_beside_a_text_that_is_streamed(tab: Tab, world: World) -> None:
+    tab.page.get_by_role("button", name="Stream a text").click()
+    tab.start_slow(seconds="soon")
+    expect(tab.page.get_by_label("Seconds")).to_have_attribute("aria-invalid", "true")
+    expect(tab.page.get_by_text("This one goes on.")).to_be_visible()
+
+
+@state
+def job_that_is_cancelled(tab: Tab, world: World) -> None:
+    tab.page.get_by_role("button", name="Cancel: Slow job").click()
+    tab.shows_job("Cancelled")
+
+
+@state
 def reconnecting(tab: Tab, world: World) -> None:
     tab.page.goto(f"/items/{world.item}")
     tab.is_live()
@@ -152,3 +177,10 @@ def bell_that_is_empty(tab: Tab, world: World) -> None:
     tab.page.goto("/")
     tab.open_bell()
     expect(tab.page.get_by_text("Nothing new.")).to_be_visible()
+
+
+@state
+def no_jobs_yet(tab: Tab, world: World) -> None:
+    tab.page.goto("/")
+    tab.open_jobs()
+    expect(tab.page.get_by_text("You have asked for no job yet.")).to_be_visible()

@@ -5,6 +5,7 @@ import { Bell } from "./bell.js";
 import { focusHeading, h } from "./dom.js";
 import { ItemView } from "./item.js";
 import { ItemList } from "./items.js";
+import { Jobs } from "./jobs.js";
 import { showLogin } from "./login.js";
 import { mark } from "./mark.js";
 import { Toasts } from "./toasts.js";
@@ -61,13 +62,10 @@ function show({ arriving = false } = {}) {
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
   const wire = new Wire();
-  page = { wire, user, go, parts: [], wishes: new Wishes(wire) };
+  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs, wishes: new Wishes(wire) };
   const bell = new Bell(page);
   page.seen = bell.seen;
-  page.parts.push(
-    // Jobs have their place here, `new Jobs(page),`.
-    bell,
-  );
+  page.parts.push(new Jobs(page), bell);
   barParts.replaceChildren(...page.parts.map((part) => part.element));
   page.parts.push(new Toasts(page, document.getElementById("toasts")));
 }
