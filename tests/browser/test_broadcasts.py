@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import axe
 from tests.browser.tab import Tab
+from tests.browser.test_looks import CONTRASTS, LEAST_CONTRAST
 
 SOON_SECONDS = 8  # ahead: of a plan that the clock is to begin, of one that is to expire
 
@@ -284,3 +286,30 @@ def test_the_form_says_beside_the_field_what_is_wrong(desk, screens):
         expect(desk.page.locator(f".field-{field}")).to_contain_text("Say whom it is for.")
 
     none_shows(screens, "Never sent", seconds=1)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_the_admins_pages_can_be_read_on_a_phone_and_on_a_desk(open_tab, scheme, width):
+    desk = Desk(open_tab("admin", "/admin/", color_scheme=scheme, viewport={"width": width, "height": 720}))
+    desk.compose("Half a thought", to="Groups", Severity="Critical")
+    desk.review()
+    expect(desk.page.locator(".field-groups")).to_contain_text("Say whom it is for.")
+    assert barred(desk) == []
+    desk.compose("A whole one", Severity="Warning", Link="https://example.org/x", Title="News")
+    desk.review()
+    assert barred(desk) == []
+    desk.page.get_by_role("button", name="Send now").click()
+    desk.page.get_by_role("link", name="History").click()
+    assert barred(desk) == []
+
+
+def barred(desk):
+    """Return what is hard to read in the part of the page that is ours, and what axe-core has against it."""
+    contrasts = desk.page.evaluate(CONTRASTS)
+    assert contrasts
+    ours = desk.page.evaluate("document.querySelector('.composer').scrollWidth - window.innerWidth")
+    return [
+        *(found for found in contrasts if found[0] < LEAST_CONTRAST and "toast" in found[1]),
+        *([f"{ours} px too wide"] if ours > 0 else []),
+        *axe.grave_faults(desk.tab),
+    ]
