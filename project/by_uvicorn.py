@@ -10,7 +10,7 @@ from django.conf import settings
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from project.link import unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -28,6 +28,10 @@ class AsyncioLink:
         """Return the bytes written that the peer has not acknowledged."""
         connection = self._transport.get_extra_info("socket")
         return int(self._transport.get_write_buffer_size()) + unacknowledged(connection.fileno())
+
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        return silent(self._transport.get_extra_info("socket"))
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -1,4 +1,4 @@
-"""The HTTP API of the streams: tokens for those who cannot send a session's cookie."""
+"""The HTTP API of the live edge: tokens for who cannot send a cookie, and who has an item open."""
 
 import time
 from datetime import UTC, datetime
@@ -9,16 +9,20 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 from pydantic import BaseModel, Field
 
+from events import items
 from events.access import session_digest
+from events.channels import item_channel
 from events.errors import FieldError, Invalid
 from events.rest import Body, Problem, user_of
 from streams import tokens
 from streams.permission import expires_at, readable
+from streams.presence import SHOWN_MOST, Person, present
 from streams.reader import Grant
 
 _ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 429, 503})
+_READ_ERRORS = frozenset({400, 401, 403, 404, 503})
 
-router = Router(tags=["streams"])
+router = Router()
 
 
 class NewToken(Body):
@@ -40,7 +44,7 @@ class TokenOut(BaseModel):
     expires_at: datetime
 
 
-@router.post("/tokens", response={201: TokenOut, _ERRORS: Problem})
+@router.post("/tokens", response={201: TokenOut, _ERRORS: Problem}, tags=["streams"])
 def make_token(request: HttpRequest, body: NewToken, response: HttpResponse) -> Status[TokenOut]:
     """Make a stream token for channels that one may read now. It ends with the session that asked for it.
 
@@ -58,3 +62,21 @@ def make_token(request: HttpRequest, body: NewToken, response: HttpResponse) -> 
     grant = Grant(str(user.pk), frozenset(channels), ends, session_digest(key), tokens.mark_of(user))
     response["Cache-Control"] = "no-store"
     return Status(201, TokenOut(token=tokens.sign(grant), expires_at=datetime.fromtimestamp(ends, UTC)))
+
+
+class PresenceOut(BaseModel):
+    """Who has an item open, on however many tabs and devices each."""
+
+    users: list[Person] = Field(description=f"{SHOWN_MOST} of them at the most")
+    total: int | None = Field(description="How many they are; null while nobody knows, as without Redis")
+
+
+@router.get(
+    "/items/{id:item_id}/presence", response={200: PresenceOut, _READ_ERRORS: Problem}, tags=["items"]
+)
+def list_present(request: HttpRequest, item_id: int) -> PresenceOut:
+    """Return who has the item open, oneself included. The item's stream says `PresenceChanged` after that."""
+    found = present(item_channel(items.get_item(user_of(request), item_id).pk))
+    if found is None:
+        return PresenceOut(users=[], total=None)
+    return PresenceOut(users=list(found.users), total=found.total)

@@ -9,5 +9,8 @@ class StreamsConfig(AppConfig):
     name = "streams"
 
     def ready(self) -> None:
-        """Register what tokens keep, so that it is swept up."""
-        from streams import tokens  # noqa: F401
+        """Tell what only the live edge knows, and have what tokens keep be swept up."""
+        from events import edge
+        from streams import deliveries, presence, tokens  # noqa: F401
+
+        edge.register(connected=presence.connected_users, delivered=deliveries.delivered)

@@ -92,7 +92,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]
         """Say all that there is to say; return the code to close with."""
         try:
             request = _request(self.scope)
-            choose = opening.named(request.GET.getlist("channel"))
+            choose = opening.named(request)
             hub, subscriber = await opening.subscriber(request, choose, _admit)
         except TickertapeError as error:
             await self._say(error_frame(error))
@@ -100,7 +100,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]
         except opening.NotNow as error:
             await self._say(sse.ending(str(error), settings.STREAMS_RETRY_SECONDS))
             return CODES[str(error)]
-        subscriber.on_end = self._connection.expect_end
+        subscriber.on_end, subscriber.silent = self._connection.expect_end, self._connection.silent
         self._conversation = Conversation(hub, subscriber)
         self._ready.set()
         reason = ""

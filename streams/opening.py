@@ -47,18 +47,24 @@ async def subscriber(
     return hub, Subscriber(hub, channels, reader, since=since, address=address(request))
 
 
-def named(names: Sequence[str]) -> Choose:
-    """Return a choice of the channels of these names, which raises what is wrong with them."""
+def named(request: HttpRequest) -> Choose:
+    """Return a choice of the channels that the query names, which raises what is wrong with them."""
 
     def choose(user: AbstractBaseUser) -> Sequence[Channel]:
-        if not names:
+        if not (channels := also_named(request)):
             error = FieldError("channel", "name at least one, as in ?channel=item:42")
             raise BadRequest("No channel was named.", errors=(error,))
-        if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
-            raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
-        return [parse(name) for name in dict.fromkeys(names)]
+        return channels
 
     return choose
+
+
+def also_named(request: HttpRequest) -> Sequence[Channel]:
+    """Return the channels that the query names, if any; raise TooManyChannels, ChannelMalformed."""
+    names = request.GET.getlist("channel")
+    if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
+        raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
+    return [parse(name) for name in dict.fromkeys(names)]
 
 
 def place_of(request: HttpRequest) -> str | None:

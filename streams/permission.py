@@ -50,6 +50,7 @@ def by_session(request: HttpRequest, choose: Choose) -> Admitted:
         session=session_digest(key) if key else None,
         session_key=key,
         expires_at=expires_at(key),
+        username=user.get_username(),
     )
     return reader, frozenset(channels)
 
@@ -61,7 +62,11 @@ def by_grant(grant: Grant, choose: Choose) -> Admitted:
     tokens.check_scope(grant, channels)
     authorise(user, channels)
     reader = Reader(
-        user_id=str(user.pk), session=grant.session, expires_at=float(grant.expires_at), grant=grant
+        user_id=str(user.pk),
+        session=grant.session,
+        expires_at=float(grant.expires_at),
+        username=user.get_username(),
+        grant=grant,
     )
     return reader, frozenset(channels)
 

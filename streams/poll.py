@@ -32,7 +32,7 @@ async def poll(request: HttpRequest) -> HttpResponseBase:
     try:
         _, subscriber = await opening.subscriber(
             request,
-            opening.named(request.GET.getlist("channel")),
+            opening.named(request),
             sync_to_async(permission.admit),
         )
         subscriber.heartbeat = _wait(request)  # the sign of life is the answer

@@ -22,4 +22,5 @@ class Reader:
     session: str | None = None  # the session's digest, as AccessChanged names it
     session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
     expires_at: float | None = None  # Unix seconds
+    username: str = field(default="", repr=False)
     grant: Grant | None = None  # in place of a session

@@ -54,6 +54,7 @@ class Subscriber:
         "on_end",
         "position",
         "reader",
+        "silent",
         "since",
         "told_first",
     )
@@ -72,6 +73,7 @@ class Subscriber:
         self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
         self.told_first = False  # the chunk before the next one was the transient, as it stands
         self.heartbeat = settings.STREAMS_HEARTBEAT_SECONDS  # between two signs of life
+        self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -90,18 +92,19 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, run: Run) -> None:
-        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+    def push(self, run: Run) -> bool:
+        """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
         first, last = run.events[0].position, run.events[-1].position
         if not self.live or last <= self.position:
-            return
+            return False
         if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
             self.fall_back(first - 1)
-            return
+            return False
         self.position = last
         self._buffer.append(run.frames)
         self._buffered += len(run.frames)
         self._wake()
+        return True
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
@@ -158,7 +161,7 @@ class Subscriber:
     def instead(self, channels: frozenset[Channel], *, since: Cursor) -> "Subscriber":
         """Return one that reads other channels on the same connection, for as long as this one would."""
         other = Subscriber(self._hub, channels, self.reader, since=since, address=self.address)
-        other._deadline, other.on_end = self._deadline, self.on_end
+        other._deadline, other.on_end, other.silent = self._deadline, self.on_end, self.silent
         return other
 
     @property
@@ -321,7 +324,7 @@ class Subscriber:
             )
             self.position = covered_to
             self.live = covered_to >= hub.position
-            return sse.join(frames)
+            return sse.join(hub.deliveries.heed(frames))
         epoch = hub.epoch
         try:
             stretch = await hub.read(self.channels | {ACCESS}, self.position)
@@ -341,7 +344,7 @@ class Subscriber:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(stretch))
+        return sse.join(hub.deliveries.heed(self._permitted(stretch)))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""

@@ -44,13 +44,13 @@ READY_SECONDS = 2.0  # longest a health check waits for the log
 @require_GET
 async def channels(request: HttpRequest) -> HttpResponseBase:
     """Stream the channels named in the query."""
-    return await _stream(request, opening.named(request.GET.getlist("channel")))
+    return await _stream(request, opening.named(request))
 
 
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
-    """Stream what concerns the user: their own channel, their groups' and `system`."""
-    return await _stream(request, own_channels)
+    """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
+    return await _stream(request, lambda user: [*own_channels(user), *opening.also_named(request)])
 
 
 @require_GET

@@ -34,7 +34,7 @@ $$;
 class Migration(migrations.Migration):
     """Keep which sessions ended."""
 
-    dependencies = [("events", "0012_broadcasts")]
+    dependencies = [("events", "0013_broadcast_marks")]
     operations = [
         migrations.CreateModel(
             name="EndedSession",
