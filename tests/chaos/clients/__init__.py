@@ -45,7 +45,7 @@ def _found() -> Iterator[Program]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         _left_out("npm's eventsource", "Node.js and npm, on Debian: apt-get install nodejs npm")
-    elif not _installed(npm):
+    elif not installed(npm):
         _left_out("npm's eventsource", "what `npm ci` says above")
     else:
         yield Program("npm", (node, str(HERE / "eventsource.mjs")), 5)
@@ -63,7 +63,7 @@ def _left_out(what: str, lacks: str) -> None:
     sys.stderr.write(f"chaos: {what} is left out, for want of {lacks}.\n")
 
 
-def _installed(npm: str) -> bool:
+def installed(npm: str) -> bool:
     """Install what package-lock.json names, where it is not yet; return whether it is there."""
     lock, made = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
     with lock.open() as held:
