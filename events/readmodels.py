@@ -96,14 +96,18 @@ class _Tables:
     served: str
     anew: str
     born_of: str
+    key: str
 
     @classmethod
     def of(cls, model: ReadModel, cursor: CursorWrapper) -> Self:
         """Name both tables, while the served one is still the one that its bare name means."""
         cursor.execute("SELECT current_schema()")
         quote = connection.ops.quote_name
-        table = quote(model.table._meta.db_table)
-        return cls(cursor, f"{quote(cursor.fetchone()[0])}.{table}", f"pg_temp.{table}", quote(model.born_of))
+        meta = model.table._meta
+        table = quote(meta.db_table)
+        served = f"{quote(cursor.fetchone()[0])}.{table}"
+        key = ", ".join(quote(field.column or "") for field in meta.pk_fields)
+        return cls(cursor, served, f"pg_temp.{table}", quote(model.born_of), key)
 
     def begin(self) -> None:
         """Make the new table, with the rows that the log says nothing of any more."""
@@ -132,6 +136,11 @@ class _Tables:
     def finish(self, *, also: Sequence[int]) -> Rebuilt:
         """Put the served rows right where they differ, or are of some other events; drop the new table."""
         self._do("INSERT INTO tickertape_differing SELECT unnest(%s::bigint[])", list(also))
+        # A row that one of them made, and that another event made in the table that is served.
+        self._do(
+            "INSERT INTO tickertape_differing SELECT r.{born_of} FROM {served} r JOIN {anew} n USING ({key})"
+            " WHERE n.{born_of} <> r.{born_of} AND n.{born_of} IN (SELECT * FROM tickertape_differing)"
+        )
         removed = self._do(
             "DELETE FROM {served} r WHERE r.{born_of} IN (SELECT * FROM tickertape_differing)"
             " AND NOT EXISTS (SELECT FROM {anew} n WHERE n.{born_of} = r.{born_of} AND n = r)"
@@ -149,6 +158,6 @@ class _Tables:
 
     def _do(self, statement: str, *parameters: list[int]) -> int:
         """Execute a statement and return how many rows it was about."""
-        names = {"served": self.served, "anew": self.anew, "born_of": self.born_of}
+        names = {"served": self.served, "anew": self.anew, "born_of": self.born_of, "key": self.key}
         self.cursor.execute(statement.format(**names), parameters or None)
         return int(self.cursor.rowcount)

@@ -39,7 +39,8 @@ class EventType(BaseModel):
     these, so each must be one that may hold any string. A `transient` type is never in the log.
 
     What is declared of a type besides its fields is what others build on: `sent_on` names the kinds
-    of channels it goes to, where `append` takes no other, and `example` is a payload.
+    of channels it goes to (`append` takes no other that somebody may read), and `example` is what
+    of a payload the fields' own examples and the vocabulary do not say.
 
     A type that is in a log already keeps its shape. One that must change gets a new `version` and,
     in `upcasts`, what makes a payload of each older version into one of the next; the personal

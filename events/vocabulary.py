@@ -30,6 +30,7 @@ VOCABULARY: Mapping[str, Word] = {
     "notification_id": Word("The notification's id", "9e107d9d-372b-4c81-a7d1-5f3a1c2b4d5e"),
     "notification_ids": Word("The notifications' ids", ["9e107d9d-372b-4c81-a7d1-5f3a1c2b4d5e"]),
     "broadcast_id": Word("The broadcast's id", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+    "broadcast_ids": Word("The broadcasts' ids", ["3f2504e0-4f89-41d3-9a0c-0305e82c3301"]),
     "job_id": Word("The job's id", _JOB),
     "correlation_id": Word(
         "What the mail server's log calls the mail by", "c0ffee00-1234-4abc-8def-0123456789ab"

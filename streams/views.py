@@ -49,23 +49,28 @@ READY_SECONDS = 2.0  # longest a health check waits for the log
 @require_GET
 async def channels(request: HttpRequest) -> HttpResponseBase:
     """Stream the channels named in the query."""
-    names = request.GET.getlist("channel")
 
     def choose(user: AbstractBaseUser) -> Sequence[Channel]:
-        if not names:
+        if not (named := _named(request)):
             error = FieldError("channel", "name at least one, as in ?channel=item:42")
             raise BadRequest("No channel was named.", errors=(error,))
-        if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
-            raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
-        return [parse(name) for name in dict.fromkeys(names)]
+        return named
 
     return await _stream(request, choose)
 
 
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
-    """Stream what concerns the user: their own channel, their groups' and `system`."""
-    return await _stream(request, own_channels)
+    """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
+    return await _stream(request, lambda user: [*own_channels(user), *_named(request)])
+
+
+def _named(request: HttpRequest) -> Sequence[Channel]:
+    """Return the channels that the query names; raise TooManyChannels, ChannelMalformed."""
+    names = request.GET.getlist("channel")
+    if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
+        raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
+    return [parse(name) for name in dict.fromkeys(names)]
 
 
 @require_GET

@@ -1,4 +1,4 @@
-"""Programs of npm for tests: those that tests/chaos/clients/package.json names, installed once."""
+"""Programs of Node.js for tests, with the packages of npm.py at hand."""
 
 import shutil
 import subprocess
@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import clients
+from tests import npm
 
-MODULES = clients.HERE / "node_modules"
+MODULES = npm.HERE / "node_modules"
 
 
 def need() -> str:
     """Return the path of Node.js, with the packages there; skip where there is no npm to get them by."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node.js and npm are not installed (on Debian: apt-get install nodejs npm)")
-    assert clients.installed(npm), "see what `npm ci` says above"
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        pytest.skip(npm.HOW_TO_GET_IT)
+    assert npm.packages(), "see what `npm ci` says above"
     return node
 
 

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import logging
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,7 +27,8 @@ TICK_SECONDS = 0.05
 AGAIN_SECONDS = 0.3
 GIVE_UP_SECONDS = 60  # a fault that could not be begun, or whose point nobody came by
 OPEN_SECONDS = 120  # for the crowd to be there
-SETTLE_SECONDS = 240  # for everyone to have caught up
+PLACE_SECONDS = 60  # for the workers to have done what there is to do: nobody publishes any more
+SETTLE_SECONDS = 240  # for everyone to have caught up, those who read 1 kB/s too
 PROBE_SECONDS = 60  # for the last probes: nobody publishes or breaks anything any more
 STILL_SECONDS = 30  # without a single delivery: nothing more will come; longer than any client's wait
 PROGRESS_SECONDS = 10
@@ -286,7 +288,7 @@ class Run:
         """Have everything placed and everyone caught up; return the log."""
         self._deployment.network.do("mend")
         what = "everything is placed and reacted to"
-        if not self._await(what, self._all_done, SETTLE_SECONDS):
+        if not self._await(what, self._all_done, PLACE_SECONDS):
             self._blamed.append(f"not so at the end: {what}")
         self._await("every probe has arrived", lambda: not self._recovery.open, PROBE_SECONDS)
         self._crowd.tell("settle")
@@ -314,7 +316,10 @@ class Run:
         """Fold every read model from the log anew; nothing may come of it."""
         names = self._deployment.manage("rebuild").split()
         assert names, "there are no read models"
-        printed = self._deployment.manage("rebuild", *names)
+        try:
+            printed = self._deployment.manage("rebuild", *names)
+        except subprocess.CalledProcessError as failed:
+            printed = failed.stdout or ""  # of those before it; the others are blamed
         self._result.rows = ledger.judge_rebuilds(names, printed, self._result.verdict)
 
     def _all_done(self) -> bool:

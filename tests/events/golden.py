@@ -45,6 +45,7 @@ def text(held: dict[str, Any]) -> str:
 
 def write() -> list[str]:
     """Write what is lacking; return the files' names."""
+    assert not list(catalogue.all_faults()), list(catalogue.all_faults())
     lacking = [kind for kind in catalogue.ours() if not path(kind.name(), kind.version).exists()]
     for kind in lacking:
         path(kind.name(), kind.version).write_text(text(golden(kind)))

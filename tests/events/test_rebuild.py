@@ -19,14 +19,17 @@ from events import (
     items,
     jobs,
     log,
+    marks,
     notifications,
     preferences,
     readmodels,
+    registry,
     runs,
     watching,
 )
+from events.channels import Channel, user_channel
 from events.drafts import Draft
-from events.models import Comment, Notification
+from events.models import Comment, Event, Notification
 from events.runs import Failure
 from tests.events.support import until_someone_waits
 from tests.inbox import react
@@ -79,6 +82,8 @@ def attend(person, item, chance):
             chance.choice(look)(person, told.pk)
         case "look":
             notifications.read_all(person)
+            for standing in marks.page(person, limit=1, before=None, unread=False, archived=False):
+                notifications.mark_unread(person, standing.broadcast.pk)
         case "choose":
             way = chance.choice(["live", "digest"])
             preferences.change(person, types={chance.choice(["comment", "watch"]): way})
@@ -113,7 +118,7 @@ def hear_an_admin(admin, person, chance):
         case "edit":
             broadcasts.change(admin, broadcasts.send(admin, draft).pk, title="Hear", severity="critical")
         case "dismiss":
-            broadcasts.dismiss(person, broadcasts.send(admin, draft).pk)
+            marks.dismiss(person, broadcasts.send(admin, draft).pk)
         case "recall":
             broadcasts.recall(admin, broadcasts.send(admin, draft).pk)
         case "recall a plan":
@@ -274,6 +279,26 @@ def test_rows_whose_event_was_pruned_stay_although_an_older_id_is_still_there(us
     rebuild()
 
     assert rows() == before
+
+
+def test_a_row_that_the_last_events_make_anew_takes_the_place_of_the_one_there(users, comment, held):
+    log.place()
+    react()
+    model = readmodels.registered()["notifications"]
+    told = Event.objects.get(type="NotificationRaised", channels=[user_channel(users.alice.pk)])
+    again = registry.decode(told.type, told.version, told.data)
+
+    def raise_again():
+        return log.append(again, channels=[Channel(name) for name in told.channels])
+
+    with held(raise_again):  # began first, and has no place yet when the rebuild compares
+        with transaction.atomic():
+            model.fold(again, raise_again())
+        log.place()
+    before = rows_of(model)
+
+    assert readmodels.rebuild(model) == readmodels.Rebuilt(rows=len(before), removed=1, added=1)
+    assert {row["id"] for row in rows_of(model)} == {row["id"] for row in before}
 
 
 def test_who_writes_waits_only_for_the_last_moment(users, comment, monkeypatch, background):

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.stack import eventually, listening
+from tests.test_end_to_end import comment, item_of
 
 
 def test_a_query_that_is_no_text_is_refused(server):
@@ -63,6 +64,38 @@ def test_a_member_of_many_groups_hears_them_all(stack, server, settings):
             return stream.opened.event == "stream.open"
 
     eventually(opens)
+
+
+def test_a_page_hears_its_user_and_what_it_names_on_one_stream(stack, server):
+    alice, bob = stack.login("alice", server), stack.login("bob", server)
+    named, other = item_of(bob), item_of(alice)
+
+    with listening(alice, f"/streams/me/?channel=item:{named}&channel=item:{named}") as stream:
+        comment(bob, other, "of one's own")
+        comment(bob, named, "of what is named")
+        heard = stream.until(lambda got: got.event == "CommentAdded")
+        if not any(got.event == "NotificationRaised" for got in heard):
+            heard += stream.until(lambda got: got.event == "NotificationRaised")
+
+    comments = [got.data["item_id"] for got in heard if got.event == "CommentAdded"]
+    raised = [got.data["item_id"] for got in heard if got.event == "NotificationRaised"]
+    assert (comments, raised) == ([named], [other])
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("channel=item:999999", 404), ("channel=user:1", 403), ("channel=no+name", 400)],
+)
+def test_what_may_not_be_read_is_refused_beside_ones_own_too(stack, server, query, status):
+    answer = stack.login("bob", server).get(f"/streams/me/?{query}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_too_many_channels_are_refused_beside_ones_own_too(stack, server, settings):
+    named = "&".join(f"channel=item:{n}" for n in range(1, settings.STREAMS_MAX_CHANNELS + 2))
+    answer = stack.login("bob", server).get(f"/streams/me/?{named}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "too_many_channels")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -30,10 +30,13 @@ const NAMES = [
   "NotificationUnread",
   "NotificationsRead",
   "PreferencesChanged",
+  "PresenceChanged",
   "SystemAlert",
   "SystemAlertDismissed",
   "SystemAlertRecalled",
+  "SystemAlertUnread",
   "SystemAlertUpdated",
+  "SystemAlertsRead",
   "TaskComplete"
 ];
 

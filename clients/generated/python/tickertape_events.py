@@ -39,6 +39,13 @@ class Payload(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
 
 
+class Person(Payload):
+    """Someone who is there."""
+
+    id: str = Field(description="The user's id")
+    username: str = Field(description="The user's name")
+
+
 class CommentAdded(Payload):
     """Someone commented on an item, or replied to a comment on it. `timestamp` is in Unix seconds."""
 
@@ -282,6 +289,14 @@ class PreferencesChanged(Payload):
     time_zone: str = Field(description="The time zone that the hours are meant in")
 
 
+class PresenceChanged(Payload):
+    """Who has the item open. Transient: on the item's channel, without an id, the latest is all there is."""
+
+    item_id: str = Field(description="The item's id")
+    users: list[Person] = Field(description="50 of them at the most")
+    total: int | None = Field(description="How many; null while nobody knows, as without Redis")
+
+
 class SystemAlert(Payload):
     """An admin speaks. Show it until `expires_at`, or until it is recalled or dismissed."""
 
@@ -295,7 +310,7 @@ class SystemAlert(Payload):
 
 
 class SystemAlertDismissed(Payload):
-    """Somebody wants to see a broadcast no more, on any device. On their own channel only."""
+    """Somebody wants to see a broadcast no more, on any device; in the inbox it is read and archived."""
 
     broadcast_id: str = Field(description="The broadcast's id")
     user_id: str = Field(description="The id of the user whom it concerns")
@@ -308,6 +323,13 @@ class SystemAlertRecalled(Payload):
     recalled_at: int = Field(description="When it was taken back, in Unix seconds")
 
 
+class SystemAlertUnread(Payload):
+    """Somebody wants to come back to a broadcast; it is dismissed no more either."""
+
+    user_id: str = Field(description="The id of the user whom it concerns")
+    broadcast_id: str = Field(description="The broadcast's id")
+
+
 class SystemAlertUpdated(Payload):
     """A broadcast says something else; all of it is given. Who dismissed it need not see it again."""
 
@@ -318,6 +340,13 @@ class SystemAlertUpdated(Payload):
     link: str | None = Field(description="Where to read more")
     starts_at: int = Field(description="From when on to show it, in Unix seconds")
     expires_at: int | None = Field(description="Until when to show it, in Unix seconds; null: until it is recalled")
+
+
+class SystemAlertsRead(Payload):
+    """Somebody saw these broadcasts in their inbox; they stay on the screen. On their own channel only."""
+
+    user_id: str = Field(description="The id of the user whom it concerns")
+    broadcast_ids: list[str] = Field(description="The broadcasts' ids")
 
 
 class TaskComplete(Payload):
@@ -354,6 +383,7 @@ class StreamEnd(Payload):
 
     reason: Literal["database", "capacity", "drain", "max_age", "revoked", "over"] = Field(description="Why: a passing fault (`database`, `capacity`), the server's end (`drain`), the stream's greatest age, access that was taken away, or `over`: nothing follows")
 
+Person.model_rebuild()
 CommentAdded.model_rebuild()
 CommentDeleted.model_rebuild()
 CommentUpdated.model_rebuild()
@@ -380,10 +410,13 @@ NotificationRaised.model_rebuild()
 NotificationUnread.model_rebuild()
 NotificationsRead.model_rebuild()
 PreferencesChanged.model_rebuild()
+PresenceChanged.model_rebuild()
 SystemAlert.model_rebuild()
 SystemAlertDismissed.model_rebuild()
 SystemAlertRecalled.model_rebuild()
+SystemAlertUnread.model_rebuild()
 SystemAlertUpdated.model_rebuild()
+SystemAlertsRead.model_rebuild()
 TaskComplete.model_rebuild()
 StreamOpen.model_rebuild()
 StreamLive.model_rebuild()
@@ -533,6 +566,7 @@ ItemEvent = Union[
     ItemDeleted,
     MemberAdded,
     MemberRemoved,
+    PresenceChanged,
     StreamOpen,
     StreamLive,
     StreamReset,
@@ -547,6 +581,7 @@ _ITEM: Mapping[str, type[BaseModel]] = {
     "ItemDeleted": ItemDeleted,
     "MemberAdded": MemberAdded,
     "MemberRemoved": MemberRemoved,
+    "PresenceChanged": PresenceChanged,
     **_CONTROLS,
 }
 
@@ -660,7 +695,9 @@ UserEvent = Union[
     SystemAlert,
     SystemAlertDismissed,
     SystemAlertRecalled,
+    SystemAlertUnread,
     SystemAlertUpdated,
+    SystemAlertsRead,
     TaskComplete,
     StreamOpen,
     StreamLive,
@@ -688,7 +725,9 @@ _USER: Mapping[str, type[BaseModel]] = {
     "SystemAlert": SystemAlert,
     "SystemAlertDismissed": SystemAlertDismissed,
     "SystemAlertRecalled": SystemAlertRecalled,
+    "SystemAlertUnread": SystemAlertUnread,
     "SystemAlertUpdated": SystemAlertUpdated,
+    "SystemAlertsRead": SystemAlertsRead,
     "TaskComplete": TaskComplete,
     **_CONTROLS,
 }

@@ -1,6 +1,14 @@
 // Written by `manage.py generate_client --lang typescript` from the catalogue of events.
 // Not to be edited.
 
+/** Someone who is there. */
+export interface Person {
+  /** The user's id */
+  readonly id: string;
+  /** The user's name */
+  readonly username: string;
+}
+
 /** Someone commented on an item, or replied to a comment on it. `timestamp` is in Unix seconds. */
 export interface CommentAdded {
   /** The comment's id */
@@ -326,6 +334,16 @@ export interface PreferencesChanged {
   readonly time_zone: string;
 }
 
+/** Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. */
+export interface PresenceChanged {
+  /** The item's id */
+  readonly item_id: string;
+  /** 50 of them at the most */
+  readonly users: Person[];
+  /** How many; null while nobody knows, as without Redis */
+  readonly total: number | null;
+}
+
 /** An admin speaks. Show it until `expires_at`, or until it is recalled or dismissed. */
 export interface SystemAlert {
   /** The broadcast's id */
@@ -344,7 +362,7 @@ export interface SystemAlert {
   readonly expires_at: number | null;
 }
 
-/** Somebody wants to see a broadcast no more, on any device. On their own channel only. */
+/** Somebody wants to see a broadcast no more, on any device; in the inbox it is read and archived. */
 export interface SystemAlertDismissed {
   /** The broadcast's id */
   readonly broadcast_id: string;
@@ -358,6 +376,14 @@ export interface SystemAlertRecalled {
   readonly broadcast_id: string;
   /** When it was taken back, in Unix seconds */
   readonly recalled_at: number;
+}
+
+/** Somebody wants to come back to a broadcast; it is dismissed no more either. */
+export interface SystemAlertUnread {
+  /** The id of the user whom it concerns */
+  readonly user_id: string;
+  /** The broadcast's id */
+  readonly broadcast_id: string;
 }
 
 /** A broadcast says something else; all of it is given. Who dismissed it need not see it again. */
@@ -376,6 +402,14 @@ export interface SystemAlertUpdated {
   readonly starts_at: number;
   /** Until when to show it, in Unix seconds; null: until it is recalled */
   readonly expires_at: number | null;
+}
+
+/** Somebody saw these broadcasts in their inbox; they stay on the screen. On their own channel only. */
+export interface SystemAlertsRead {
+  /** The id of the user whom it concerns */
+  readonly user_id: string;
+  /** The broadcasts' ids */
+  readonly broadcast_ids: string[];
 }
 
 /** A job is done. */
@@ -448,10 +482,13 @@ export interface Payloads {
   readonly NotificationUnread: NotificationUnread;
   readonly NotificationsRead: NotificationsRead;
   readonly PreferencesChanged: PreferencesChanged;
+  readonly PresenceChanged: PresenceChanged;
   readonly SystemAlert: SystemAlert;
   readonly SystemAlertDismissed: SystemAlertDismissed;
   readonly SystemAlertRecalled: SystemAlertRecalled;
+  readonly SystemAlertUnread: SystemAlertUnread;
   readonly SystemAlertUpdated: SystemAlertUpdated;
+  readonly SystemAlertsRead: SystemAlertsRead;
   readonly TaskComplete: TaskComplete;
 }
 
@@ -566,6 +603,7 @@ const ITEM_EVENTS = [
   "ItemDeleted",
   "MemberAdded",
   "MemberRemoved",
+  "PresenceChanged",
 ] as const satisfies readonly (keyof Payloads)[];
 
 /** An event of a channel `item:`: An item and its comments. Who may read it hears it. */
@@ -642,7 +680,9 @@ const USER_EVENTS = [
   "SystemAlert",
   "SystemAlertDismissed",
   "SystemAlertRecalled",
+  "SystemAlertUnread",
   "SystemAlertUpdated",
+  "SystemAlertsRead",
   "TaskComplete",
 ] as const satisfies readonly (keyof Payloads)[];
 

@@ -103,6 +103,7 @@ export function freshKey() {
 }
 
 const seg = encodeURIComponent;
+const inbox = "/api/notifications";
 
 export const api = {
   logIn: (username, password) => send("POST", "/api/session", { body: { username, password } }),
@@ -114,4 +115,20 @@ export const api = {
   addComment: (id, text, key) => call("POST", `/api/items/${seg(id)}/comments`, { body: { text }, key }),
   editComment: (id, text) => call("PATCH", `/api/comments/${seg(id)}`, { body: { text } }),
   deleteComment: (id) => call("DELETE", `/api/comments/${seg(id)}`),
+  unread: (signal) => call("GET", `${inbox}/count`, { signal }),
+  notifications: (query, signal) => call("GET", `${inbox}?${new URLSearchParams(query)}`, { signal }),
+  readAll: () => call("POST", `${inbox}/read-all`),
+  /** `what` is read, unread or archive. */
+  markNotification: (id, what) => call("POST", `${inbox}/${seg(id)}/${what}`),
+  sawItem: (id) => call("POST", `/api/items/${seg(id)}/seen`),
+  attention: (id, signal) => call("GET", `/api/items/${seg(id)}/watch`, { signal }),
+  /** `what` is watch or mute. */
+  attend: (id, what, wanted) => call(wanted ? "PUT" : "DELETE", `/api/items/${seg(id)}/${what}`),
+  jobs: (query, signal) => call("GET", `/api/jobs?${new URLSearchParams(query)}`, { signal }),
+  startJob: (name, params, key) => call("POST", `/api/jobs/${seg(name)}`, { body: params, key }),
+  cancelJob: (id) => call("DELETE", `/api/jobs/${seg(id)}`),
+  activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
+  dismissBroadcast: (id) => call("POST", `/api/broadcasts/${seg(id)}/dismiss`),
+  preferences: (signal) => call("GET", "/api/preferences", { signal }),
+  prefer: (preferences) => call("PUT", "/api/preferences", { body: preferences }),
 };

@@ -1,11 +1,13 @@
 /** An open item: its comments on the tape, live, the light, and the form to add one. */
 
 import { api, freshKey } from "./api.js";
+import { Attention } from "./attention.js";
 import { CommentRow, onKeys } from "./comment.js";
 import { Field, announce, focusHeading, form, h, say } from "./dom.js";
-import { Feed, LIVE, LOADING, REFUSED } from "./feed.js";
+import { Feed } from "./feed.js";
 import { notesOf } from "./items.js";
 import { Light } from "./light.js";
+import { LIVE, LOADING, REFUSED } from "./wire.js";
 
 const NEAR_END_PX = 120; // who is this near to the newest comment wants to see the next
 const SPOKEN_CHARACTERS = 160; // of a new comment, to screen readers
@@ -18,8 +20,10 @@ const REFUSALS = {
 export class ItemView {
   #id;
   #user;
+  #page;
   #item = null;
-  #feed;
+  #feed = null; // while it is open
+  #attention = null;
   #light = new Light();
   #rows = new Map();
   #unseenIds = new Set(); // new comments below what is on the screen
@@ -30,16 +34,17 @@ export class ItemView {
 
   #heading = h("h1", { class: "item__title", dir: "auto" }, "…");
   #notes = h("p", { class: "item__notes" });
+  #parts = h("div", { class: "item__parts" }); // what else lives in the item's bar
   #list = h("ol", { class: "tape", role: "list", "aria-label": "Comments", hidden: true });
   #state = h("div", { class: "item__state" });
   #unseen = h("button", { class: "unseen", type: "button", hidden: true, onclick: () => this.#toEnd() });
   #composer;
 
   /** `known` is the item as a list had it, or null: what can be shown before it is loaded. */
-  constructor(id, user, known) {
+  constructor(id, page, known) {
     this.#id = id;
-    this.#user = user;
-    this.#feed = new Feed(id, () => this.#schedule());
+    this.#page = page;
+    this.#user = page.user;
     this.#composer = this.#makeComposer();
     this.element = h(
       "section",
@@ -50,6 +55,7 @@ export class ItemView {
         h("a", { class: "item__back", href: "/" }, "Items"),
         h("div", { class: "item__name" }, this.#heading, this.#notes),
         this.#light.element,
+        this.#parts,
       ),
       this.#state,
       this.#list,
@@ -62,7 +68,10 @@ export class ItemView {
   /** Load the item and follow it until `stop`. */
   start() {
     focusHeading(this.#heading);
-    this.#feed.start();
+    this.#feed = new Feed(this.#page.wire, this.#id, () => this.#schedule());
+    this.#attention = new Attention(this.#page, this.#id);
+    // Presence has its place here, before it: `new Presence(this.#page, this.#id)`, left in `stop`.
+    this.#parts.append(this.#attention.element);
     this.#loadItem();
     this.#show();
     window.addEventListener("scroll", () => this.#nearEnd && this.#seen(), {
@@ -71,10 +80,12 @@ export class ItemView {
     });
   }
 
-  /** Leave the item: its stream is closed. */
+  /** Leave the item: nothing of it is heard any more. */
   stop() {
     this.#leaving.abort();
     this.#feed.stop();
+    this.#attention.stop();
+    this.#page.seen.look(null);
     cancelAnimationFrame(this.#frame);
   }
 
@@ -127,6 +138,7 @@ export class ItemView {
     const mine = added.some((comment) => comment.authorId === this.#user.id);
     if (wasNearEnd || (mine && this.#firstShown)) this.#toEnd();
     else this.#notSeen(added, comments);
+    if (!this.#firstShown) this.#page.seen.look(this.#id);
     this.#firstShown = true;
   }
 
@@ -221,6 +233,8 @@ export class ItemView {
   #showRefusal(problem) {
     this.#list.hidden = true;
     this.#composer.element.hidden = true;
+    this.#parts.hidden = true;
+    this.#page.seen.look(null);
     this.#unseen.hidden = true;
     const [title, advice] = REFUSALS[problem.status] ?? ["This does not work", problem.message];
     say(this.#heading, title);

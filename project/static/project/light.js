@@ -1,7 +1,7 @@
 /** The light: how the connection stands, and when the last event came. */
 
 import { h, say } from "./dom.js";
-import { CATCHING_UP, LIVE, LOADING, RECONNECTING, REFUSED } from "./feed.js";
+import { CATCHING_UP, LIVE, LOADING, RECONNECTING, REFUSED } from "./wire.js";
 import { ago, showAgo } from "./time.js";
 
 const WORDS = {

@@ -1,18 +1,25 @@
 /** The page: who is logged in, which view the address means, and the bar above both. */
 
 import { api, session } from "./api.js";
+import { Bell } from "./bell.js";
 import { focusHeading, h } from "./dom.js";
 import { ItemView } from "./item.js";
 import { ItemList } from "./items.js";
+import { Jobs } from "./jobs.js";
 import { showLogin } from "./login.js";
 import { mark } from "./mark.js";
+import { Toasts } from "./toasts.js";
+import { Wire } from "./wire.js";
+import { Wishes } from "./wishes.js";
 
 const boot = JSON.parse(document.getElementById("boot").textContent);
 const root = document.getElementById("root");
+const barParts = document.getElementById("bar-parts");
 const userBar = document.getElementById("user-bar");
 const otherTabs = new BroadcastChannel("tickertape-session");
 
 let user = boot.user;
+let page = null; // what its parts share, while somebody is logged in
 let list = null;
 let open = null; // the ItemView
 
@@ -30,6 +37,7 @@ function show({ arriving = false } = {}) {
   }
   const id = itemOf(location.pathname);
   document.body.dataset.view = id ? "item" : "items";
+  if (!page) begin();
   if (!list) {
     list = new ItemList(user, go);
     root.replaceChildren(h("div", { class: "desk" }, list.element, h("div", { class: "desk__main" })));
@@ -40,7 +48,7 @@ function show({ arriving = false } = {}) {
   list.select(id);
   const place = root.querySelector(".desk__main");
   if (id) {
-    open = new ItemView(id, user, list.find(id));
+    open = new ItemView(id, page, list.find(id));
     place.replaceChildren(open.element);
     open.start();
   } else {
@@ -49,6 +57,17 @@ function show({ arriving = false } = {}) {
     if (!arriving) focusHeading(list.heading);
   }
   if (!arriving && !id) window.scrollTo({ top: 0 });
+}
+
+/** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
+function begin() {
+  const wire = new Wire();
+  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs, wishes: new Wishes(wire) };
+  const bell = new Bell(page);
+  page.seen = bell.seen;
+  page.parts.push(new Jobs(page), bell);
+  barParts.replaceChildren(...page.parts.map((part) => part.element));
+  page.parts.push(new Toasts(page, document.getElementById("toasts")));
 }
 
 function go(path) {
@@ -68,7 +87,10 @@ function left(notice) {
   user = null;
   open?.stop();
   list?.stop();
-  open = list = null;
+  for (const part of page?.parts ?? []) part.stop();
+  page?.wire.stop();
+  open = list = page = null;
+  barParts.replaceChildren();
   delete document.body.dataset.view;
   showUser();
   showLogin(root, { demoUsers: boot.demo_users, notice, entered });

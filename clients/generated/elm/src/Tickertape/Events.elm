@@ -1,6 +1,8 @@
 module Tickertape.Events exposing
     ( Received
     , receivedDecoder
+    , Person
+    , personDecoder
     , CommentAdded
     , commentAddedDecoder
     , CommentDeleted
@@ -53,14 +55,20 @@ module Tickertape.Events exposing
     , notificationsReadDecoder
     , PreferencesChanged
     , preferencesChangedDecoder
+    , PresenceChanged
+    , presenceChangedDecoder
     , SystemAlert
     , systemAlertDecoder
     , SystemAlertDismissed
     , systemAlertDismissedDecoder
     , SystemAlertRecalled
     , systemAlertRecalledDecoder
+    , SystemAlertUnread
+    , systemAlertUnreadDecoder
     , SystemAlertUpdated
     , systemAlertUpdatedDecoder
+    , SystemAlertsRead
+    , systemAlertsReadDecoder
     , TaskComplete
     , taskCompleteDecoder
     , StreamOpen
@@ -96,6 +104,20 @@ receivedDecoder =
 with : String -> Decoder a -> Decoder (a -> b) -> Decoder b
 with name decoder =
     Decode.map2 (|>) (Decode.field name decoder)
+
+
+{-| Someone who is there. -}
+type alias Person =
+    { id : String
+    , username : String
+    }
+
+
+personDecoder : Decoder Person
+personDecoder =
+    Decode.succeed Person
+        |> with "id" Decode.string
+        |> with "username" Decode.string
 
 
 {-| Someone commented on an item, or replied to a comment on it. `timestamp` is in Unix seconds. -}
@@ -577,6 +599,22 @@ preferencesChangedDecoder =
         |> with "time_zone" Decode.string
 
 
+{-| Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. -}
+type alias PresenceChanged =
+    { itemId : String
+    , users : List Person
+    , total : Maybe Int
+    }
+
+
+presenceChangedDecoder : Decoder PresenceChanged
+presenceChangedDecoder =
+    Decode.succeed PresenceChanged
+        |> with "item_id" Decode.string
+        |> with "users" (Decode.list (Decode.lazy (\_ -> personDecoder)))
+        |> with "total" (Decode.nullable Decode.int)
+
+
 {-| An admin speaks. Show it until `expires_at`, or until it is recalled or dismissed. -}
 type alias SystemAlert =
     { broadcastId : String
@@ -601,7 +639,7 @@ systemAlertDecoder =
         |> with "expires_at" (Decode.nullable Decode.int)
 
 
-{-| Somebody wants to see a broadcast no more, on any device. On their own channel only. -}
+{-| Somebody wants to see a broadcast no more, on any device; in the inbox it is read and archived. -}
 type alias SystemAlertDismissed =
     { broadcastId : String
     , userId : String
@@ -629,6 +667,20 @@ systemAlertRecalledDecoder =
         |> with "recalled_at" Decode.int
 
 
+{-| Somebody wants to come back to a broadcast; it is dismissed no more either. -}
+type alias SystemAlertUnread =
+    { userId : String
+    , broadcastId : String
+    }
+
+
+systemAlertUnreadDecoder : Decoder SystemAlertUnread
+systemAlertUnreadDecoder =
+    Decode.succeed SystemAlertUnread
+        |> with "user_id" Decode.string
+        |> with "broadcast_id" Decode.string
+
+
 {-| A broadcast says something else; all of it is given. Who dismissed it need not see it again. -}
 type alias SystemAlertUpdated =
     { broadcastId : String
@@ -651,6 +703,20 @@ systemAlertUpdatedDecoder =
         |> with "link" (Decode.nullable Decode.string)
         |> with "starts_at" Decode.int
         |> with "expires_at" (Decode.nullable Decode.int)
+
+
+{-| Somebody saw these broadcasts in their inbox; they stay on the screen. On their own channel only. -}
+type alias SystemAlertsRead =
+    { userId : String
+    , broadcastIds : List String
+    }
+
+
+systemAlertsReadDecoder : Decoder SystemAlertsRead
+systemAlertsReadDecoder =
+    Decode.succeed SystemAlertsRead
+        |> with "user_id" Decode.string
+        |> with "broadcast_ids" (Decode.list Decode.string)
 
 
 {-| A job is done. -}

@@ -17,6 +17,7 @@ type ItemStreamEvent
     | ItemDeleted Events.ItemDeleted
     | MemberAdded Events.MemberAdded
     | MemberRemoved Events.MemberRemoved
+    | PresenceChanged Events.PresenceChanged
     | StreamOpen Events.StreamOpen
     | StreamLive Events.StreamLive
     | StreamReset Events.StreamReset
@@ -76,6 +77,9 @@ decoder event =
 
         "MemberRemoved" ->
             Decode.map MemberRemoved Events.memberRemovedDecoder
+
+        "PresenceChanged" ->
+            Decode.map PresenceChanged Events.presenceChangedDecoder
 
         "stream.open" ->
             Decode.map StreamOpen Events.streamOpenDecoder

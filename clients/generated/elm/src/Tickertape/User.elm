@@ -29,7 +29,9 @@ type UserStreamEvent
     | SystemAlert Events.SystemAlert
     | SystemAlertDismissed Events.SystemAlertDismissed
     | SystemAlertRecalled Events.SystemAlertRecalled
+    | SystemAlertUnread Events.SystemAlertUnread
     | SystemAlertUpdated Events.SystemAlertUpdated
+    | SystemAlertsRead Events.SystemAlertsRead
     | TaskComplete Events.TaskComplete
     | StreamOpen Events.StreamOpen
     | StreamLive Events.StreamLive
@@ -127,8 +129,14 @@ decoder event =
         "SystemAlertRecalled" ->
             Decode.map SystemAlertRecalled Events.systemAlertRecalledDecoder
 
+        "SystemAlertUnread" ->
+            Decode.map SystemAlertUnread Events.systemAlertUnreadDecoder
+
         "SystemAlertUpdated" ->
             Decode.map SystemAlertUpdated Events.systemAlertUpdatedDecoder
+
+        "SystemAlertsRead" ->
+            Decode.map SystemAlertsRead Events.systemAlertsReadDecoder
 
         "TaskComplete" ->
             Decode.map TaskComplete Events.taskCompleteDecoder
