@@ -43,12 +43,10 @@ def test_the_committed_client_is_what_the_catalogue_gives(language, stack, tmp_p
     assert len(printed.splitlines()) == len(files(tmp_path))
 
 
-@pytest.mark.parametrize("language", WRITERS)
-def test_the_same_catalogue_gives_the_same_bytes(language):
-    assert WRITERS[language](odd()) == WRITERS[language](odd())
+def test_the_same_catalogue_gives_the_same_bytes():
     code = (
         "from tests.project.generated import *; import hashlib;"
-        f"print(hashlib.sha256(repr(WRITERS[{language!r}](odd())).encode()).hexdigest())"
+        "print(hashlib.sha256(repr([write(odd()) for write in WRITERS.values()]).encode()).hexdigest())"
     )
     command = [sys.executable, "manage.py", "shell", "--verbosity=0", "-c", code]
     said = {
@@ -299,9 +297,9 @@ async def test_an_asynchronous_loop_hears_the_same(stack, server, events):
             if isinstance(received.data, events.CommentAdded):
                 break
 
-    assert [each.event for each in got] == ["stream.open", "CommentAdded"]
-    assert got[1].data.text == "Hello"
-    assert got[1].id != got[0].id
+    assert {each.event for each in got} <= {"stream.open", "PresenceChanged", "CommentAdded"}
+    assert got[-1].data.text == "Hello"
+    assert got[-1].id != got[0].id
 
 
 def test_what_would_be_refused_again_is_said(stack, server, events):

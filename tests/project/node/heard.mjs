@@ -20,7 +20,7 @@ const stop = subscribeToItem(
       say('deleted', comment.comment_id);
       stop();
     },
-    each: ({ event }) => say('each', event),
+    each: ({ event }) => event.startsWith('Comment') && say('each', event),
   },
   eventSource(base),
 );
