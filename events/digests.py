@@ -35,6 +35,7 @@ class EmailSent(EventType):
     """A mail was handed to the mail server."""
 
     personal: ClassVar = {"sent_to": "user_id"}
+    sent_on: ClassVar = ("user",)
 
     user_id: str
     email_type: str

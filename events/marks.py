@@ -7,7 +7,7 @@ own channel. A preference of `off` keeps it out, but not one of severity `critic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -30,6 +30,8 @@ KIND = "broadcast"
 class SystemAlertsRead(EventType):
     """Somebody saw these broadcasts in their inbox; they stay on the screen. On their own channel only."""
 
+    sent_on: ClassVar = ("user",)
+
     user_id: str
     broadcast_ids: list[str]
 
@@ -37,12 +39,16 @@ class SystemAlertsRead(EventType):
 class SystemAlertUnread(EventType):
     """Somebody wants to come back to a broadcast; it is dismissed no more either."""
 
+    sent_on: ClassVar = ("user",)
+
     user_id: str
     broadcast_id: str
 
 
 class SystemAlertDismissed(EventType):
     """Somebody wants to see a broadcast no more, on any device; in the inbox it is read and archived."""
+
+    sent_on: ClassVar = ("user",)
 
     broadcast_id: str
     user_id: str
