@@ -1,6 +1,5 @@
 """The function that other programs append with: once, however often it is tried."""
 
-import re
 import subprocess
 import sys
 import threading
@@ -10,15 +9,6 @@ import pytest
 
 from clients import append as client
 from tests.stack import ROOT, listening
-
-
-@pytest.fixture(scope="module")
-def key(stack):
-    code = (
-        "from events.ingest import make_key;"
-        "print(make_key(name='x', channels=['user:*'], types=['Shipped*'])[1])"
-    )
-    return re.search(r"tt_\S+", stack.manage("shell", "--verbosity=0", "-c", code))[0]
 
 
 def shipped(user, n=1):
