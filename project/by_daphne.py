@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from project.link import unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -55,6 +55,11 @@ class Gate:
             return 0
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         return int(waiting) + unacknowledged(transport.fileno())
+
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        transport = self._transport()
+        return transport is not None and silent(transport.socket)
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from django.conf import settings
 
-from project.link import unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -26,6 +26,10 @@ class AsyncioLink:
         """Return the bytes written that the peer has not acknowledged."""
         connection = self._transport.get_extra_info("socket")
         return int(self._transport.get_write_buffer_size()) + unacknowledged(connection.fileno())
+
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        return silent(self._transport.get_extra_info("socket"))
 
     def abort(self) -> None:
         """Cut the connection."""

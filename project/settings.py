@@ -202,6 +202,10 @@ REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share 
 
 CELERY_BROKER_URL = text("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_DEFAULT_QUEUE = REDIS_PREFIX  # so that two logs can share one broker
+# Jobs have a queue of their own, so that a worker that takes none (`-X`) is never held up by one. A
+# worker that is told nothing takes both.
+CELERY_TASK_QUEUES: dict[str, dict[str, str]] = {REDIS_PREFIX: {}, f"{REDIS_PREFIX}.jobs": {}}
+CELERY_TASK_ROUTES = {"jobs.*": {"queue": f"{REDIS_PREFIX}.jobs"}}
 CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the log
 CELERY_TASK_ACKS_LATE = True  # at least once; effects are unique by key
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -229,6 +233,8 @@ EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row 
 EVENTS_MAX_MENTIONS = number("EVENTS_MAX_MENTIONS", 10)  # of one comment: it must not call everybody
 EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
 EVENTS_POSTS_PER_MINUTE = number("EVENTS_POSTS_PER_MINUTE", 120, zero=True)  # changes by one user
+EVENTS_KEY_POSTS_PER_MINUTE = number("EVENTS_KEY_POSTS_PER_MINUTE", 600, zero=True)  # batches of one key
+EVENTS_JOBS_PER_USER = number("EVENTS_JOBS_PER_USER", 20, zero=True)  # that wait or run
 EVENTS_LOGINS_PER_MINUTE = number("EVENTS_LOGINS_PER_MINUTE", 10, zero=True)  # that failed
 
 # --- Streams: the live edge -------------------------------------------------------------------
@@ -252,6 +258,7 @@ STREAMS_REPLAY_BYTES = number("STREAMS_REPLAY_BYTES", 8 * 1024 * 1024)  # read f
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
+STREAMS_PRESENCE = text("STREAMS_PRESENCE", "1") == "1"  # whether people see who else has an item open
 STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
 
 # --- Workers ---------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ def admit(request: HttpRequest, choose: Choose) -> tuple[Reader, frozenset[Chann
         session=session_digest(key) if key else None,
         session_key=key,
         expires_at=_expires_at(key),
+        username=user.get_username(),
     )
     return reader, frozenset(channels)
 

@@ -41,6 +41,9 @@ class Link(Protocol):
     def outstanding(self) -> int:
         """Return the bytes written that the peer has not acknowledged."""
 
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost: it acknowledges nothing of what it is sent."""
+
     def abort(self) -> None:
         """Cut the connection; what was not sent is lost."""
 
@@ -75,6 +78,7 @@ class EventStream(StreamingHttpResponse):
         connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]
         if self._subscriber is not None:
             self._subscriber.on_end = connection.expect_end
+            self._subscriber.silent = connection.silent
         leaving = asyncio.create_task(connection.hear())
         try:
             await self._write(connection)
@@ -154,6 +158,10 @@ class Connection:
         """Cut the connection off unless the stream, which was told to end, does so soon."""
         if self._last is None and reason in LAST_SECONDS:
             self._last = asyncio.get_running_loop().call_later(LAST_SECONDS[reason], self.abort)
+
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost, though the connection is not."""
+        return self._link is not None and self._link.silent()
 
     def settle(self) -> None:
         """Note that the stream has ended: nothing is left to cut off."""

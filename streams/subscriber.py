@@ -40,6 +40,7 @@ class Reader:
     session: str | None = None  # the session's digest, as AccessChanged names it
     session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
     expires_at: float | None = None  # Unix seconds
+    username: str = field(default="", repr=False)
 
 
 class Subscriber:
@@ -64,6 +65,7 @@ class Subscriber:
         "on_end",
         "position",
         "reader",
+        "silent",
         "since",
     )
 
@@ -79,6 +81,7 @@ class Subscriber:
         self.since = since
         self.live = False
         self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
+        self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -97,18 +100,19 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, run: Run) -> None:
-        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+    def push(self, run: Run) -> bool:
+        """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
         first, last = run.events[0].position, run.events[-1].position
         if not self.live or last <= self.position:
-            return
+            return False
         if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
             self.fall_back(first - 1)
-            return
+            return False
         self.position = last
         self._buffer.append(run.frames)
         self._buffered += len(run.frames)
         self._wake()
+        return True
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
@@ -326,7 +330,7 @@ class Subscriber:
             )
             self.position = covered_to
             self.live = covered_to >= hub.position
-            return sse.join(frames)
+            return sse.join(hub.deliveries.heed(frames))
         epoch = hub.epoch
         try:
             stretch = await hub.read(self.channels | {ACCESS}, self.position)
@@ -346,7 +350,7 @@ class Subscriber:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(stretch))
+        return sse.join(hub.deliveries.heed(self._permitted(stretch)))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""

@@ -159,6 +159,12 @@ async def world(database):
     await world.run(connections.close_all)
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_shown(settings):
+    """Leave presence to its own tests: no frame comes but those that a test brings about."""
+    settings.STREAMS_PRESENCE = False
+
+
 @pytest.fixture
 def quiet(settings):
     """Let nothing happen by the clock: a hub looks only where a test says so."""
