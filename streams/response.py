@@ -73,6 +73,10 @@ class EventStream(StreamingHttpResponse):
 
         return cls(chunks())
 
+    def through(self, change: Callable[[AsyncGenerator[bytes]], AsyncGenerator[bytes]]) -> None:
+        """Have the chunks go through another generator, which closes theirs."""
+        self._chunks = change(self._chunks)
+
     async def stream(self, connection: "Connection") -> None:
         """Write the chunks until they end, the client leaves or it is cut off."""
         connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]

@@ -25,7 +25,7 @@ from events.errors import BadRequest, FieldError, TickertapeError, TooManyChanne
 from events.http import problem
 from events.peer import address
 from events.transactions import PRESSURE_SQL
-from streams import jobs, metrics, switchboard
+from streams import jobs, metrics, rendering, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -100,6 +100,7 @@ async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -
     try:
         since = hub.cursor  # before the check: what changes access after it ends the stream
         reader, chosen = await sync_to_async(admit)(request, choose)
+        html = rendering.asked_for(request)
     except TickertapeError as error:
         return problem(error)
     except (OperationalError, InterfaceError) as error:
@@ -109,7 +110,10 @@ async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -
         return EventStream.ended("drain")
     subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
     try:
-        return await serve(hub, subscriber, _last_event_id(request))
+        response = await serve(hub, subscriber, _last_event_id(request))
+        if html and isinstance(response, EventStream):
+            response.through(hub.replay.rendering.html)
+        return response
     except (*DATABASE_AWAY, OperationalError, InterfaceError):
         return EventStream.ended("database")
 
