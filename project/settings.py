@@ -89,6 +89,8 @@ else:
     SECRET_KEY = text("SECRET_KEY", "not-secret-demo-and-test-only-" + "x" * 32)
     ALLOWED_HOSTS = words("ALLOWED_HOSTS", "*")
 
+SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")  # earlier ones, while what they signed still counts
+
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = frozenset(origin("CORS_ALLOWED_ORIGINS", o) for o in words("CORS_ALLOWED_ORIGINS"))
 
@@ -243,6 +245,9 @@ STREAMS_HEARTBEAT_SECONDS = number("STREAMS_HEARTBEAT_SECONDS", 15.0)  # half a 
 STREAMS_RETRY_SECONDS = number("STREAMS_RETRY_SECONDS", 2.0)  # a client's wait before it comes back
 STREAMS_MAX_AGE_SECONDS = number("STREAMS_MAX_AGE_SECONDS", 3600.0)  # so load evens out; jittered
 STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing for so long: closed
+STREAMS_MAX_MESSAGE_BYTES = number(
+    "STREAMS_MAX_MESSAGE_BYTES", 32 * 1024
+)  # of what a WebSocket's client says
 STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
 STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process, as all these:
 STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all their devices
@@ -382,6 +387,7 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "daphne.server": {"filters": ["unnamed"]},
         "celery": {"level": "INFO"},
+        "uvicorn": {"level": "WARNING"},  # below, it names each WebSocket by its address, with any `?token=`
         # Two lines for every wake would hide the rest.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},

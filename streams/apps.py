@@ -9,8 +9,8 @@ class StreamsConfig(AppConfig):
     name = "streams"
 
     def ready(self) -> None:
-        """Tell what only the live edge knows."""
+        """Tell what only the live edge knows, and have what tokens keep be swept up."""
         from events import edge
-        from streams import deliveries, presence
+        from streams import deliveries, presence, tokens  # noqa: F401
 
         edge.register(connected=presence.connected_users, delivered=deliveries.delivered)

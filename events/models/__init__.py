@@ -9,7 +9,7 @@ from events.models.inbox import Email, Inbox, Notification, Preferences, Watch
 from events.models.items import Comment, Item, ItemMember
 from events.models.jobs import Job, JobFile, JobRun
 from events.models.log import ChannelPosition, Event, LogState
-from events.models.requests import ApiKey, IdempotencyKey
+from events.models.requests import ApiKey, EndedSession, IdempotencyKey
 
 __all__ = [
     "ApiKey",
@@ -18,6 +18,7 @@ __all__ = [
     "ChannelPosition",
     "Comment",
     "Email",
+    "EndedSession",
     "Event",
     "IdempotencyKey",
     "Inbox",

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+from contextlib import AsyncExitStack
 
 import pytest
 from tickertape_client import (
@@ -274,6 +275,42 @@ async def test_a_right_that_is_taken_away_ends_the_stream_with_its_reason(stack,
             assert alice.delete(f"/api/items/{item}/members/{bob}").status_code == 204
             with pytest.raises(Forbidden):
                 await gone
+
+
+async def test_a_token_that_ends_is_replaced_by_its_function_and_the_stream_goes_on(server, alice, item):
+    async with AsyncExitStack() as stack:
+        sessions: list[AsyncClient] = []
+
+        async def token() -> str:
+            sessions.append(await logged_in(await stack.enter_async_context(AsyncClient(server))))
+            return await sessions[-1].mint_token([f"item:{item}"], ttl=60)
+
+        client = await stack.enter_async_context(AsyncClient(server, token=token))
+        stream = await stack.enter_async_context(client.stream([f"item:{item}"]))
+        await asyncio.to_thread(comment, alice, item, "before")
+        got = await take(stream, 1)
+        waiting = asyncio.create_task(take(stream, 2))
+        await sessions[0].http.delete("/api/session")  # with which its token ends
+        await asyncio.to_thread(comment, alice, item, "between")
+        await asyncio.to_thread(eventually, lambda: len(sessions) == 2)
+        await asyncio.to_thread(comment, alice, item, "after")
+        got += await waiting
+
+    assert texts(got) == ["before", "between", "after"]
+    assert len(sessions) == 2
+
+
+async def test_a_token_for_other_channels_and_one_that_ended_are_refused(server, item):
+    async with AsyncClient(server) as session:
+        await logged_in(session)
+        token = await session.mint_token([f"item:{item}"])
+        async with AsyncClient(server, token=token) as client:
+            with pytest.raises(Forbidden):
+                await anext(client.stream(["system"]))
+            async with client.stream([f"item:{item}"]) as stream:
+                await session.http.delete("/api/session")
+                with pytest.raises(NotLoggedIn):
+                    await take(stream, 1)
 
 
 async def test_what_concerns_the_user_comes_too(server, alice, item):

@@ -18,7 +18,8 @@ from events.channels import ACCESS, Channel
 from events.registry import EventType
 from streams.batch import Batch, redis_channel
 from streams.hub import Hub
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 
 ITEM = Channel("item:42")
 

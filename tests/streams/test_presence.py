@@ -14,7 +14,8 @@ from events.channels import Channel
 from streams import presence, reporter
 from streams.hub import Hub
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 from tests.events.support import Api
 from tests.proxy import Proxy
 from tests.streams.conftest import ITEM, Stream
