@@ -10,7 +10,7 @@ from project.headers import OUR_FILES
 from tests.stack import ROOT
 
 VENDOR = ROOT / "project/static/vendor/htmx"
-# Of dist/htmx.min.js of htmx.org 2.0.11 and of dist/sse.min.js of htmx-ext-sse 2.2.4, both 0BSD.
+# Of dist/htmx.min.js of htmx 2.0.11 and of dist/sse.min.js of htmx-ext-sse 2.2.4, both 0BSD.
 PUBLISHED = {
     "htmx-2.0.11.min.js": "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",
     "sse-2.2.4.min.js": "98a46496de0c3605fbffdce9167ba427bdd9553184f83f149c261891a92c0136",
