@@ -5,7 +5,8 @@
 A change is made at a place on the tape, the reader's own, and said there: `stream.channels`, whose id is
 that place. For what is dropped nothing follows it, for what is added everything does. With `after` comes
 first what the added channels had between there and that place, oldest first, but for what this connection
-has brought already by another channel. `stream.live` ends it. So nothing is lost, and nothing comes twice.
+has brought already by a channel that it still reads. `stream.live` ends it. So nothing is lost, and
+nothing comes twice.
 
 What cannot be done is answered with `stream.error`, and changes nothing.
 """
@@ -96,7 +97,7 @@ class Conversation:
         self._step: asyncio.Task[bytes | None] | None = None  # what comes next, under way
         self._opened = False
         self._placed = False  # the present subscriber has found its place
-        self._since: dict[Channel, int] = {}  # above which this connection has brought a channel's events
+        self._since: dict[Channel, int] = {}  # above which it has brought a channel's events
 
     async def ask(self, text: str | None) -> None:
         """Hand over a message of the reader's, None for one that is no text; waits while one is answered."""

@@ -203,7 +203,7 @@ async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
 
     async def write() -> None:
         for n in range(total):
-            await told(world, hub, n, channels=[[a], [b], [a, b], [b, c], [c]][n % 5])
+            await told(world, hub, n, channels=[[a], [b], [a, b], [a, c], [c]][n % 5])
             await asyncio.sleep(pause)
 
     found: list[int] = []
