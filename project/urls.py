@@ -49,9 +49,10 @@ urlpatterns = [
 ]
 
 if not settings.PRODUCTION:
-    from project import demo_views
+    from project import demo_htmx, demo_views
 
     urlpatterns += [
+        path("demo/htmx/<int:item_id>/", demo_htmx.item),
         path("demo/tokens/", demo_views.tokens),
         path("demo/tokens/thread/", demo_views.tokens_from_a_thread),
     ]
