@@ -17,6 +17,7 @@ from typing import Any
 
 TRIES = 5
 FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 60  # whatever the server asks for
 TIMEOUT_SECONDS = 10
 
 
@@ -32,8 +33,8 @@ class Refused(Exception):
 def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
     """Append events with an API key; return their ids in the log.
 
-    Tries again, with doubling waits, what may pass: no connection, 429, 5xx. Raises Refused for what will
-    not, and OSError where it gave up.
+    Tries again, with doubling waits or as long as it is told to, what may pass: no connection, 429, 5xx.
+    Raises Refused for what will not, and OSError where it gave up.
     """
     if not url.startswith(("https://", "http://")):
         raise ValueError("the address must begin with https:// or http://")
@@ -44,6 +45,7 @@ def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     for attempt in range(1, TRIES + 1):
+        told = 0
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
                 return list(json.load(answer)["ids"])
@@ -51,13 +53,18 @@ def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
             with error:
                 if error.code != 429 and error.code < 500:
                     raise Refused(error.code, _problem(error)) from None
+                told = _seconds(error.headers.get("Retry-After"))
             if attempt == TRIES:
                 raise
         except OSError:
             if attempt == TRIES:
                 raise
-        time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
+        time.sleep(min(max(told, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)), LONGEST_WAIT_SECONDS))
     raise AssertionError("unreachable")
+
+
+def _seconds(told: str | None) -> int:
+    return int(told) if told is not None and told.isdecimal() else 0
 
 
 def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:

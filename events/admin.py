@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from events import ingest
+from events import broadcasts_admin, ingest  # noqa: F401  (importing the former registers it)
 from events.logins import LoginForm
 from events.models import ApiKey, Comment, Email, Event, Item, Job
 

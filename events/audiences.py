@@ -4,20 +4,22 @@
 watchers, who are reached by their own channels wherever they are.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from events import items, watching
 from events.channels import SYSTEM, Channel, is_name, own_channels, user_channel
 from events.errors import FieldError
-from events.models import Item
+from events.models import Broadcast, Item
 
 USERS_MOST = 1_000  # of one audience: who means more of them means a group
-CHANNELS_MOST = 100  # of one event; more users take more events, more groups are refused
+CHANNELS_MOST = (
+    99  # of one event, besides the broadcast's own; more users take more events, more groups are refused
+)
 
 
 def channels(audience: Sequence[str]) -> list[Channel]:
@@ -42,18 +44,18 @@ def described(audience: Sequence[str]) -> dict[str, Any]:
             return {"all": True}
 
 
-def addresses(user: AbstractBaseUser, audiences: Iterable[Sequence[str]]) -> list[str]:
-    """Return the addresses that mean a user, of items only those in some audiences."""
-    named = {audience[0] for audience in audiences if audience[0].startswith("item:")}
+def addresses(user: AbstractBaseUser, broadcasts: QuerySet[Broadcast]) -> list[str]:
+    """Return the addresses that mean a user, of items only those that some broadcasts are for."""
+    named = {audience[0] for audience in broadcasts.values_list("audience", flat=True)}
     watched = [address for address in named if user.pk in _watchers(int(_split(address)[1]))]
     return [*own_channels(user), *watched]
 
 
-def reach(audience: Sequence[str]) -> int:
-    """Estimate how many users an audience has: who could log in now, each counted once."""
-    users = get_user_model()._default_manager.filter(is_active=True)
+def members(audience: Sequence[str]) -> QuerySet[AbstractBaseUser]:
+    """Return who is in an audience now: who could log in, each once."""
+    users: QuerySet[AbstractBaseUser] = get_user_model()._default_manager.filter(is_active=True)
     if SYSTEM in audience:
-        return users.count()
+        return users
     ids: set[int] = set()
     groups = []
     for kind, key in map(_split, audience):
@@ -64,7 +66,12 @@ def reach(audience: Sequence[str]) -> int:
                 groups.append(key)
             case "item":
                 ids |= _watchers(int(key))
-    return users.filter(Q(pk__in=ids) | Q(groups__name__in=groups)).distinct().count()
+    return users.filter(Q(pk__in=ids) | Q(groups__name__in=groups)).distinct()
+
+
+def reach(audience: Sequence[str]) -> int:
+    """Estimate how many users an audience has."""
+    return members(audience).count()
 
 
 def faults(audience: Sequence[str]) -> Iterator[FieldError]:

@@ -1,10 +1,12 @@
 """Broadcasts: what an admin says to many, now or later, until it is recalled or expires.
 
 A broadcast to everyone is one event on `system`, however many they are; who comes later asks for
-what is active, so nothing is kept for each user but a dismissal, once there is one. What only admins
-may know, a plan and its audience, is an event of its own on the trace channel.
+what is live, so nothing is kept for each user but what they do about it (`events.marks`). All of its
+events are on a channel of its own too, which nobody reads: its history. What only admins may know, a
+plan and its audience, is there alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,13 +18,14 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import audiences, readmodels
+from events import audiences, inbox, readmodels
 from events.audiences import CHANNELS_MOST
-from events.channels import TRACE, user_channel
+from events.channels import TRACE, Channel
 from events.drafts import Draft, Severity, check
 from events.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from events.log import EventId, append
-from events.models import Broadcast, BroadcastDismissal
+from events.log import Entry, EventId, append, snapshot
+from events.log import read as log_read
+from events.models import Broadcast
 from events.readmodels import ReadModel
 from events.registry import EventType
 
@@ -85,13 +88,6 @@ class SystemAlertRecalled(EventType):
     recalled_at: int
 
 
-class SystemAlertDismissed(EventType):
-    """Somebody wants to see a broadcast no more, on any device. On their own channel only."""
-
-    broadcast_id: str
-    user_id: str
-
-
 # --- Who, and when ---------------------------------------------------------------------------
 
 
@@ -107,7 +103,7 @@ def state(broadcast: Broadcast, now: datetime | None = None) -> State:
         return "recalled"
     if broadcast.expires_at is not None and broadcast.expires_at <= now:
         return "expired"
-    return "live" if broadcast.begun else "scheduled"
+    return "scheduled" if broadcast.alert_id is None else "live"
 
 
 def listed(user: AbstractBaseUser) -> QuerySet[Broadcast]:
@@ -124,34 +120,46 @@ def get(user: AbstractBaseUser, broadcast_id: UUID) -> Broadcast:
     return broadcast
 
 
-def dismissed(broadcast: Broadcast) -> int:
-    """Count who dismissed a broadcast."""
-    return BroadcastDismissal.objects.filter(broadcast_id=broadcast.pk).count()
-
-
 def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:
     """Return the live broadcasts in whose audience a user is now, the newest first."""
-    now = timezone.now()
-    live = Broadcast.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), begun=True, recalled_at=None)
-    addresses = audiences.addresses(user, live.values_list("audience", flat=True))
-    return live.filter(audience__overlap=addresses).order_by("-event_id")
+    live = unfinished().filter(alert_id__isnull=False)
+    addresses = audiences.addresses(user, live.filter(audience__0__startswith="item:"))
+    return live.filter(audience__overlap=addresses).order_by("-alert_id")
 
 
-def active(user: AbstractBaseUser) -> QuerySet[Broadcast]:
-    """Return those of them that the user did not dismiss."""
-    dismissed = BroadcastDismissal.objects.filter(user_id=user.pk)
-    return meant_for(user).exclude(pk__in=dismissed.values("broadcast_id"))
+def unfinished() -> QuerySet[Broadcast]:
+    """Return those that are neither recalled nor expired: live or scheduled."""
+    return Broadcast.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), recalled_at=None)
+
+
+def history(broadcast: Broadcast) -> Sequence[Entry]:
+    """Return the events of a broadcast, the first of them first; not in a transaction."""
+    channel = own_channel(broadcast.pk)
+    page, _ = snapshot([channel], lambda: log_read(0, channels=[channel]))
+    return page.entries
 
 
 # --- Verbs -----------------------------------------------------------------------------------
 
 
+def own_channel(broadcast_id: UUID) -> Channel:
+    """Return the channel that holds a broadcast's whole history, and that nobody may read."""
+    return Channel(f"broadcast:{broadcast_id}")
+
+
 @transaction.atomic
-def send(user: AbstractBaseUser, draft: Draft) -> Broadcast:
-    """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid."""
+def send(user: AbstractBaseUser, draft: Draft, *, broadcast_id: UUID | None = None) -> Broadcast:
+    """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid.
+
+    With the id of a broadcast that there is, nothing is said: so a form that is sent twice says it once.
+    """
     _check_sender(user)
+    if broadcast_id is not None:
+        inbox.lock([user.pk])  # whoever sends it twice at once takes turns here
+        if there := Broadcast.objects.filter(pk=broadcast_id).first():
+            return there
     check(draft)
-    return _plan(user, uuid4(), draft)
+    return _plan(user, broadcast_id or uuid4(), draft)
 
 
 @transaction.atomic
@@ -168,7 +176,7 @@ def change(user: AbstractBaseUser, broadcast_id: UUID, **changes: Any) -> Broadc
     if draft == before:
         return broadcast
     check(draft, before)
-    if not broadcast.begun:
+    if broadcast.alert_id is None:
         return _plan(user, broadcast.pk, draft)
     late = [field for field in ("audience", "starts_at") if getattr(draft, field) != getattr(before, field)]
     if late:
@@ -190,30 +198,14 @@ def recall(user: AbstractBaseUser, broadcast_id: UUID) -> None:
     _tell(broadcast, event, actor_id=user.pk)
 
 
-@transaction.atomic
-def dismiss(user: AbstractBaseUser, broadcast_id: UUID) -> None:
-    """See a broadcast no more, on any device; twice is once. Raises BroadcastUnknown."""
-    broadcast = meant_for(user).filter(pk=broadcast_id).first()
-    if broadcast is None:
-        raise BroadcastUnknown
-    event = SystemAlertDismissed(broadcast_id=str(broadcast.pk), user_id=str(user.pk))
-    key = f"dismissed:{broadcast.pk}:{user.pk}"
-    _fold(event, append(event, channels=[user_channel(user.pk)], actor_id=user.pk, unique_key=key))
-
-
 def begin_due() -> int:
     """Begin the broadcasts whose time has come, each in a transaction; return how many."""
     begun = 0
     while True:
         with transaction.atomic():
-            now = timezone.now()
-            due = Broadcast.objects.filter(begun=False, recalled_at=None, starts_at__lte=now)
-            broadcast = (
-                due.exclude(expires_at__lte=now)  # nobody worked while it was to be seen
-                .select_for_update(skip_locked=True)
-                .order_by("starts_at")
-                .first()
-            )
+            # One that expired while nobody worked is not begun any more.
+            due = unfinished().filter(alert_id=None, starts_at__lte=timezone.now())
+            broadcast = due.select_for_update(skip_locked=True).order_by("starts_at").first()
             if broadcast is None:
                 return begun
             _begin(broadcast)
@@ -238,7 +230,7 @@ def _plan(user: AbstractBaseUser, broadcast_id: UUID, draft: Draft) -> Broadcast
     event = BroadcastPlanned(
         **_said(broadcast_id, draft), audience=tuple(sorted(set(draft.audience))), author_id=str(user.pk)
     )
-    _fold(event, append(event, channels=[TRACE], actor_id=user.pk))
+    _fold(event, append(event, channels=[TRACE, own_channel(broadcast_id)], actor_id=user.pk))
     broadcast = Broadcast.objects.get(pk=broadcast_id)
     if broadcast.starts_at <= timezone.now():
         _begin(broadcast)
@@ -252,10 +244,10 @@ def _begin(broadcast: Broadcast) -> None:
 
 def _tell(broadcast: Broadcast, event: EventType, *, actor_id: int) -> None:
     """Append an event for a broadcast's audience: one, but for very many users; a plan has none yet."""
-    told = isinstance(event, SystemAlert) or broadcast.begun
-    everyone = audiences.channels(broadcast.audience) if told else []
+    told = isinstance(event, SystemAlert) or broadcast.alert_id is not None
+    everyone = audiences.channels(broadcast.audience) if told else [TRACE]
     for first in range(0, len(everyone) or 1, CHANNELS_MOST):
-        some = everyone[first : first + CHANNELS_MOST] or [TRACE]
+        some = [own_channel(broadcast.pk), *everyone[first : first + CHANNELS_MOST]]
         event_id = append(event, channels=some, actor_id=actor_id)
     _fold(event, event_id)
 
@@ -287,17 +279,11 @@ def _fold(event: EventType, event_id: EventId) -> None:
         case BroadcastPlanned():
             _fold_plan(event, event_id)
         case SystemAlert():
-            _rows(event.broadcast_id).update(begun=True)
+            _rows(event.broadcast_id).update(alert_id=event_id)
         case SystemAlertUpdated():
             _rows(event.broadcast_id).update(**_words(event))
         case SystemAlertRecalled():
             _rows(event.broadcast_id).update(recalled_at=_moment(event.recalled_at))
-        case SystemAlertDismissed():
-            BroadcastDismissal.objects.get_or_create(
-                broadcast_id=UUID(event.broadcast_id),
-                user_id=int(event.user_id),
-                defaults={"event_id": event_id},
-            )
 
 
 def _fold_plan(event: BroadcastPlanned, event_id: EventId) -> None:
@@ -345,15 +331,6 @@ readmodels.register(
         table=Broadcast,
         born_of="event_id",
         types=(BroadcastPlanned, SystemAlert, SystemAlertUpdated, SystemAlertRecalled),
-        fold=_fold,
-    )
-)
-readmodels.register(
-    ReadModel(
-        "dismissals",
-        table=BroadcastDismissal,
-        born_of="event_id",
-        types=(SystemAlertDismissed,),
         fold=_fold,
     )
 )

@@ -1,5 +1,6 @@
 """The HTTP API of broadcasts: admins send, change, list and recall; anyone sees and dismisses their own."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,7 +10,7 @@ from ninja import Query, Router, Status
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from events import audiences, broadcasts, log
+from events import audiences, broadcasts, edge, log, marks
 from events.broadcasts import State
 from events.channels import SYSTEM, TRACE, item_channel, own_channels, user_channel
 from events.drafts import Draft, Severity
@@ -99,6 +100,9 @@ class BroadcastSent(BroadcastOut):
     audience: dict[str, Any]
     author_id: str
     recalled_at: datetime | None
+    delivered: int | None = Field(
+        description="To how many connections it was handed, at least; null is unknown"
+    )
     dismissed: int = Field(description="How many users dismissed it")
 
 
@@ -122,7 +126,7 @@ def list_broadcasts(request: HttpRequest, paging: Query[Paging]) -> Page[Broadca
     rows, cursor = log.snapshot([TRACE], query)
     shown, more = split(rows, paging)
     return Page[BroadcastSent](
-        results=[_sent(broadcast) for broadcast in shown],
+        results=_sent_all(shown),
         next=next_token(shown[-1].event_id if more else None),
         cursor=str(cursor),
     )
@@ -139,7 +143,7 @@ def send_broadcast(request: HttpRequest, body: NewBroadcast) -> Status[Broadcast
 def active_broadcasts(request: HttpRequest) -> Page[BroadcastOut]:
     """Return what one should see now, newest first; `/streams/me/` from `cursor` keeps up to date."""
     user = user_of(request)
-    rows, cursor = log.snapshot(own_channels(user), lambda: list(broadcasts.active(user)))
+    rows, cursor = log.snapshot(own_channels(user), lambda: marks.active(user))
     return Page[BroadcastOut](results=[_out(row) for row in rows], next=None, cursor=str(cursor))
 
 
@@ -169,7 +173,7 @@ def recall_broadcast(request: HttpRequest, broadcast_id: UUID) -> Status[None]:
 @router.post("/broadcasts/{uuid:broadcast_id}/dismiss", response={204: None, _ERRORS: Problem})
 def dismiss_broadcast(request: HttpRequest, broadcast_id: UUID) -> Status[None]:
     """See a broadcast no more, on any device."""
-    broadcasts.dismiss(user_of(request), broadcast_id)
+    marks.dismiss(user_of(request), broadcast_id)
     return Status(204, None)
 
 
@@ -178,13 +182,25 @@ def _out(broadcast: Broadcast) -> BroadcastOut:
 
 
 def _sent(broadcast: Broadcast) -> BroadcastSent:
-    more = {
-        "audience": audiences.described(broadcast.audience),
-        "author_id": str(broadcast.author_id),
-        "recalled_at": broadcast.recalled_at,
-        "dismissed": broadcasts.dismissed(broadcast),
-    }
-    return BroadcastSent.model_validate(_shown(broadcast) | more)
+    return _sent_all([broadcast])[0]
+
+
+def _sent_all(some: Sequence[Broadcast]) -> list[BroadcastSent]:
+    ids = [broadcast.pk for broadcast in some]
+    delivered, dismissed = edge.delivered(ids), marks.dismissals(ids)
+    return [
+        BroadcastSent.model_validate(
+            {
+                **_shown(broadcast),
+                "audience": audiences.described(broadcast.audience),
+                "author_id": str(broadcast.author_id),
+                "recalled_at": broadcast.recalled_at,
+                "delivered": None if delivered is None else delivered[broadcast.pk],
+                "dismissed": dismissed[broadcast.pk],
+            }
+        )
+        for broadcast in some
+    ]
 
 
 def _shown(broadcast: Broadcast) -> dict[str, Any]:

@@ -160,21 +160,25 @@ def _detail(error: TickertapeError) -> str:
     return error.detail
 
 
-def _fill(
-    response: HttpResponse, error: TickertapeError, more: Mapping[str, object] | None = None
-) -> HttpResponse:
-    """Write the error into a response, whose other headers (`Allow`, cookies) stay."""
-    body = {
+def described(error: TickertapeError) -> dict[str, object]:
+    """Return what a problem says (RFC 9457)."""
+    return {
         "type": f"urn:tickertape:error:{error.code}",
         "title": error.title(),
-        "status": response.status_code,
+        "status": error.status,
         "code": error.code,
         "detail": _detail(error),
         "errors": [
             {"field": fault.field[:100], "message": fault.message} for fault in error.errors[:MOST_FAULTS]
         ],
-        **(more or {}),
     }
+
+
+def _fill(
+    response: HttpResponse, error: TickertapeError, more: Mapping[str, object] | None = None
+) -> HttpResponse:
+    """Write the error into a response, whose other headers (`Allow`, cookies) stay."""
+    body = {**described(error), "status": response.status_code, **(more or {})}
     response.content = json.dumps(body)
     response["Content-Type"] = CONTENT_TYPE
     response["Cache-Control"] = "no-store"

@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from ninja import Query, Router, Status
 from pydantic import BaseModel, ConfigDict, Field
 
-from events import inbox, log, notifications, preferences, watching
+from events import entries, log, marks, notifications, preferences, watching
 from events.channels import item_channel, user_channel
+from events.drafts import Severity
 from events.idempotency import DESCRIBED, once_done
 from events.kinds import KINDS
+from events.marks import Standing
 from events.models import Notification
 from events.preferences import Choice, Delivery, Way
 from events.rest import Body, Page, Paging, Problem, next_token, split, user_of
@@ -39,6 +41,7 @@ _NOTIFICATION: dict[str, Any] = {
     "read": False,
     "archived": False,
     "created_at": "2026-11-21T09:30:00Z",
+    "broadcast": None,
 }
 
 
@@ -47,6 +50,15 @@ class Which(Paging):
 
     unread: bool = Field(False, description="Only those that are unread")
     archived: bool = Field(False, description="Those that were put away, instead of those that were not")
+
+
+class BroadcastShown(BaseModel):
+    """What an admin said to many, besides the message."""
+
+    title: str
+    severity: Severity
+    link: str | None
+    expires_at: datetime | None = Field(description="When it leaves the inbox by itself")
 
 
 class NotificationOut(BaseModel):
@@ -69,6 +81,9 @@ class NotificationOut(BaseModel):
     read: bool
     archived: bool
     created_at: datetime = Field(description="When the latest of it happened")
+    broadcast: BroadcastShown | None = Field(
+        description="Of a `broadcast` the rest of it, whose id this is: archived is dismissed"
+    )
 
 
 class CountOut(BaseModel):
@@ -82,8 +97,8 @@ class CountOut(BaseModel):
 
 @router.get("/notifications", response={200: Page[NotificationOut], _ERRORS: Problem}, tags=["inbox"])
 def list_notifications(request: HttpRequest, which: Query[Which]) -> Page[NotificationOut]:
-    """Return one's notifications, the latest first. Stream `/streams/me/` from `cursor` to keep up."""
-    rows, cursor = inbox.page(
+    """Return one's notifications and broadcasts, the latest first; `/streams/me/` from `cursor` keeps up."""
+    rows, cursor = entries.page(
         user_of(request),
         limit=which.limit + 1,
         before=which.after_id(),
@@ -92,7 +107,7 @@ def list_notifications(request: HttpRequest, which: Query[Which]) -> Page[Notifi
     )
     shown, more = split(rows, which)
     return Page[NotificationOut](
-        results=[_notification(row) for row in shown],
+        results=[_broadcast(row) if isinstance(row, Standing) else _notification(row) for row in shown],
         next=next_token(shown[-1].event_id if more else None),
         cursor=str(cursor),
     )
@@ -101,7 +116,7 @@ def list_notifications(request: HttpRequest, which: Query[Which]) -> Page[Notifi
 @router.get("/notifications/count", response={200: CountOut, _ERRORS: Problem}, tags=["inbox"])
 def count_notifications(request: HttpRequest) -> CountOut:
     """Return how many of one's notifications are unread."""
-    unread, cursor = inbox.unread_count(user_of(request))
+    unread, cursor = entries.unread_count(user_of(request))
     return CountOut(unread=unread, cursor=str(cursor))
 
 
@@ -176,6 +191,27 @@ def _notification(row: Notification) -> NotificationOut:
             "read": row.read,
             "archived": row.archived,
             "created_at": row.created_at,
+            "broadcast": None,
+        }
+    )
+
+
+def _broadcast(row: Standing) -> NotificationOut:
+    said = row.broadcast
+    return NotificationOut.model_validate(
+        {
+            "id": str(said.pk),
+            "kind": marks.KIND,
+            "message": said.message,
+            **dict.fromkeys(("item_id", "comment_id", "job_id")),
+            "actors": [],
+            "people": 0,
+            "count": 1,
+            "delivery": row.delivery,
+            "read": row.read,
+            "archived": row.archived,
+            "created_at": said.starts_at,
+            "broadcast": {name: getattr(said, name) for name in BroadcastShown.model_fields},
         }
     )
 
@@ -282,7 +318,8 @@ class PreferencesOut(BaseModel):
     )
 
     types: dict[str, Literal["live", "off", "digest"]] = Field(
-        description="`live`: shown at once; `digest`: in the inbox, and mailed once a day; `off`: not at all"
+        description="`live`: shown at once; `digest`: in the inbox, and mailed once a day (but broadcasts);"
+        " `off`: not at all"
     )
     quiet_hours: QuietHours | None
     time_zone: str

@@ -13,6 +13,7 @@ from secrets import token_urlsafe
 from typing import Annotated, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -20,7 +21,7 @@ from ninja import Router, Status
 from ninja.security.base import AuthBase
 from pydantic import BaseModel, Field, ValidationError
 
-from events import jobs, log, readmodels, registry
+from events import jobs, limits, log, readmodels, registry
 from events.channels import Channel, parse
 from events.errors import (
     ChannelMalformed,
@@ -165,9 +166,12 @@ def _data(event: NewEvent, place: str) -> dict[str, Any]:
     kind = registry.types().get(event.type)
     if kind is None:
         return event.data
+    if kind.transient:
+        raise Invalid(errors=(FieldError(f"{place}.type", "is never in the log"),))
     folded = {each for model in readmodels.registered().values() for each in model.types}
-    elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued and not _is_ours(event.data.get("job_id"))
-    if kind in folded and not elsewhere:
+    ours = kind in (*jobs.LIFE, jobs.JobSent) and _is_ours(event.data.get("job_id"))
+    elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued
+    if ours or (kind in folded and not elsewhere):
         raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
     try:
         return kind.model_validate(event.data).model_dump(mode="json")
@@ -191,17 +195,19 @@ def _is_ours(job_id: Any) -> bool:
 
 
 class Bearer(AuthBase):
-    """A key as `Authorization: Bearer`; no cookie, so no CSRF."""
+    """A key as `Authorization: Bearer`, counted; no cookie, so no CSRF."""
 
     openapi_type = "http"
     openapi_scheme = "bearer"
 
     def __call__(self, request: HttpRequest) -> ApiKey:
-        """Return the key; raise KeyUnknown."""
+        """Return the key; raise KeyUnknown, then RateLimited."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise KeyUnknown
-        return key_of(secret.strip())
+        key = key_of(secret.strip())
+        limits.spend(f"key:{key.pk}", per_minute=settings.EVENTS_KEY_POSTS_PER_MINUTE)
+        return key
 
 
 class NewEvents(Body):
@@ -217,7 +223,7 @@ class Ids(BaseModel):
 
 
 router = Router(tags=["events"])
-_ERRORS = frozenset({400, 401, 403, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 413, 415, 422, 429, 503})
 
 
 @router.post("/events", auth=Bearer(), response={201: Ids, _ERRORS: Problem})

@@ -13,9 +13,10 @@ from time import time
 from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from pydantic import Field
@@ -23,7 +24,7 @@ from pydantic import Field
 from events import channels, erasure, log, readmodels, retention
 from events.channels import job_channel, user_channel
 from events.erasure import ERASED
-from events.errors import ChannelUnknown, Conflict, NotFound
+from events.errors import ChannelUnknown, Conflict, NotFound, TickertapeError
 from events.log import EventId, append
 from events.models import ChannelPosition, Job, JobFile, JobRun
 from events.readmodels import ReadModel
@@ -43,6 +44,13 @@ class JobOver(Conflict):
     """The job is over."""
 
     code = "job_over"
+
+
+class TooManyJobs(TickertapeError):
+    """You have as many jobs waiting or running as you may: wait for one to end, or cancel one."""
+
+    code = "too_many_jobs"
+    status = 429
 
 
 class JobQueued(EventType):
@@ -139,6 +147,7 @@ class JobCancelled(EventType):
 
 FILES_KEPT = timedelta(days=7)  # time to download one; the job can be run again
 FINAL = (TaskComplete, JobFailed, JobCancelled)
+ALIVE = Q(lease_until__isnull=False) | Q(send_at__isnull=False)  # of a `JobRun`: in hand, or waiting
 LAST_FEW = 20  # of a job's events: a run that is taken away may say something after the end
 OVER = frozenset({State.COMPLETE, State.FAILED, State.CANCELLED})
 # What a job's row is folded from; not what its code sends, which changes nothing.
@@ -150,7 +159,8 @@ LIFE = (JobQueued, JobStarted, JobRetrying, *FINAL)
 
 @transaction.atomic
 def queue(user: AbstractBaseUser, *, name: str, params: Mapping[str, Any]) -> Job:
-    """Ask for a job; who knows the name has checked the parameters. Raises PayloadInvalid."""
+    """Ask for a job; who knows the name has checked the parameters. Raises TooManyJobs, PayloadInvalid."""
+    _check_room(user)
     job_id = uuid4()
     event = JobQueued(
         job_id=str(job_id), user_id=str(user.pk), task_type=name, params=dict(params), timestamp=int(time())
@@ -158,6 +168,17 @@ def queue(user: AbstractBaseUser, *, name: str, params: Mapping[str, Any]) -> Jo
     JobRun.objects.create(job_id=job_id, owner_id=user.pk, due_at=Now(), send_at=Now())
     record(event, user.pk, actor_id=user.pk)
     return Job.objects.get(pk=job_id)
+
+
+def _check_room(user: AbstractBaseUser) -> None:
+    """Raise TooManyJobs where a user has as many as they may; others who ask for them wait for us."""
+    most = settings.EVENTS_JOBS_PER_USER
+    if not most:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('tickertape jobs', %s))", [user.pk])
+    if JobRun.objects.filter(ALIVE, owner_id=user.pk).count() >= most:
+        raise TooManyJobs
 
 
 def jobs_of(user: AbstractBaseUser) -> QuerySet[Job]:

@@ -5,7 +5,7 @@ them as the rows here are folded. A verb locks the inbox, decides, appends one e
 where nothing would change, nothing is recorded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -16,7 +16,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from events import erasure, inbox, items, kinds, preferences, readmodels
+from events import erasure, inbox, items, kinds, marks, preferences, readmodels
+from events.broadcasts import BroadcastUnknown
 from events.channels import user_channel
 from events.erasure import ERASED
 from events.errors import NotFound
@@ -212,21 +213,30 @@ def _key(caused_by: EventId, user_id: int) -> str:
 @transaction.atomic
 def mark_read(user: AbstractBaseUser, notification_id: UUID) -> None:
     """Count a notification as seen."""
-    if not _lock(user, notification_id).read:
+    row = _lock(user, notification_id)
+    if row is None:
+        _of_broadcast(marks.mark_read, user, notification_id)
+    elif not row.read:
         _record(NotificationsRead(user_id=str(user.pk), notification_ids=[str(notification_id)]))
 
 
 @transaction.atomic
 def mark_unread(user: AbstractBaseUser, notification_id: UUID) -> None:
     """Count a notification as not seen, and take it out of the archive."""
-    if _lock(user, notification_id).read:
+    row = _lock(user, notification_id)
+    if row is None:
+        _of_broadcast(marks.mark_unread, user, notification_id)
+    elif row.read:
         _record(NotificationUnread(user_id=str(user.pk), notification_id=str(notification_id)))
 
 
 @transaction.atomic
 def archive(user: AbstractBaseUser, notification_id: UUID) -> None:
     """Put a notification away."""
-    if not _lock(user, notification_id).archived:
+    row = _lock(user, notification_id)
+    if row is None:
+        _of_broadcast(marks.dismiss, user, notification_id)
+    elif not row.archived:
         _record(NotificationArchived(user_id=str(user.pk), notification_id=str(notification_id)))
 
 
@@ -236,6 +246,7 @@ def read_all(user: AbstractBaseUser) -> None:
     inbox.lock([user.pk])
     if Notification.objects.filter(user_id=user.pk, read=False).exists():
         _record(NotificationsRead(user_id=str(user.pk)))
+    marks.read_all(user)
 
 
 @transaction.atomic
@@ -250,12 +261,20 @@ def see_item(user: AbstractBaseUser, item_id: int) -> None:
         _record(NotificationsRead(user_id=str(user.pk), item_id=str(item_id)))
 
 
-def _lock(user: AbstractBaseUser, notification_id: UUID) -> Notification:
+def _lock(user: AbstractBaseUser, notification_id: UUID) -> Notification | None:
+    """Lock an inbox; return a notification that is in it, or None where that may be a broadcast."""
     inbox.lock([user.pk])
-    row = Notification.objects.filter(pk=notification_id, user_id=user.pk).first()
-    if row is None:
-        raise NotificationUnknown
-    return row
+    return Notification.objects.filter(pk=notification_id, user_id=user.pk).first()
+
+
+def _of_broadcast(
+    do: Callable[[AbstractBaseUser, UUID], None], user: AbstractBaseUser, broadcast_id: UUID
+) -> None:
+    """Do something about a broadcast that stands in an inbox; raise NotificationUnknown."""
+    try:
+        do(user, broadcast_id)
+    except BroadcastUnknown:
+        raise NotificationUnknown from None
 
 
 def _record(event: NotificationsRead | NotificationUnread | NotificationArchived) -> None:

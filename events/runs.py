@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from events import jobs, registry
@@ -78,7 +78,7 @@ def claim(job_id: UUID, *, task_id: str) -> Claim | None:
         return None
     tries = run.tries + 1
     JobRun.objects.filter(pk=job_id).update(
-        tries=tries, task_id=task_id, send_at=None, lease_until=_lease(), cancel_at=None
+        tries=tries, task_id=task_id, send_at=None, lease_until=_lease(), cancel_at=None, progress=None
     )
     job = Job.objects.get(pk=job_id)
     event = JobStarted(
@@ -175,8 +175,7 @@ def fail_task(task_id: str, describe: Callable[[str, int], Failure]) -> bool:
 
 def revoke_task(task_id: str) -> bool:
     """End a job whose message was revoked, queued or in hand; return whether there was one."""
-    alive = Q(lease_until__isnull=False) | Q(send_at__isnull=False)
-    with _ending(JobRun.objects.filter(alive, task_id=task_id)) as run:
+    with _ending(JobRun.objects.filter(jobs.ALIVE, task_id=task_id)) as run:
         if run is not None:
             jobs.end_cancelled(run)
         return run is not None

@@ -11,14 +11,19 @@ import django
 
 django.setup(set_prefix=False)
 
-from project.origins import FromOurPages  # noqa: E402 (need the apps)
+from project.origins import FromOurPages, refuse  # noqa: E402 (need the apps)
+from streams.consumers import StreamConsumer  # noqa: E402
 from streams.response import Handler  # noqa: E402
 
-
-async def no_websocket(scope: Any, receive: Any, send: Any) -> None:
-    """Refuse a WebSocket: there is none at any address."""
-    await receive()
-    await send({"type": "websocket.close", "code": 4404})
+_stream = FromOurPages(StreamConsumer.as_asgi())
 
 
-application = ProtocolTypeRouter({"http": Handler(), "websocket": FromOurPages(no_websocket)})
+async def websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Serve the one address that has WebSockets."""
+    if scope["path"] == "/ws/streams/":
+        await _stream(scope, receive, send)
+    else:
+        await refuse(4404, receive, send)
+
+
+application = ProtocolTypeRouter({"http": Handler(), "websocket": websocket})

@@ -6,31 +6,49 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-from daphne import http_protocol
+from daphne import http_protocol, ws_protocol
 from daphne.server import Server as DaphneServer
 from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from project.link import unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
 
 CLOSE_SECONDS = 5  # an application may take after its client left
+NEVER = 10**9  # seconds
+OVER = 1000  # RFC 6455, 7.4.1
+MESSAGES_WAITING = 4  # of a WebSocket's client, before nothing more is read of it
 
 
 @implementer(IPushProducer)
 class Gate:
     """Opens and closes with the transport's buffer; also the connection's link."""
 
-    __slots__ = ("_open", "_protocol")
+    __slots__ = ("_open", "_protocol", "_unread")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._unread = 0
         self._open = asyncio.Event()
         self._open.set()
+
+    def came(self) -> None:
+        """Count a message in; read no more of a client whose messages nobody takes."""
+        self._unread += 1
+        transport = self._transport()
+        if self._unread >= MESSAGES_WAITING and transport is not None:
+            transport.pauseProducing()
+
+    def taken(self) -> None:
+        """Count a message out."""
+        self._unread -= 1
+        transport = self._transport()
+        if self._unread == MESSAGES_WAITING - 1 and transport is not None:
+            transport.resumeProducing()
 
     def pauseProducing(self) -> None:  # noqa: N802 (Twisted's name)
         """Hold writers back: the transport's buffer is full."""
@@ -56,6 +74,11 @@ class Gate:
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         return int(waiting) + unacknowledged(transport.fileno())
 
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        transport = self._transport()
+        return transport is not None and silent(transport.socket)
+
     def abort(self) -> None:
         """Cut the connection."""
         transport = self._transport()
@@ -63,6 +86,8 @@ class Gate:
             transport.abortConnection()
 
     def _transport(self) -> Any:
+        if isinstance(self._protocol, ws_protocol.WebSocketProtocol):
+            return self._protocol.transport
         channel = self._protocol.channel
         return None if channel is None else channel.transport
 
@@ -87,28 +112,59 @@ class Request(http_protocol.WebRequest):  # type: ignore[misc]
         self.content = Body()
 
 
+class WebSocket(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
+    """Daphne's, which would keep all that a client sends, read or not."""
+
+    def onConnect(self, request: Any) -> Any:  # noqa: N802
+        """Begin; whoever breaks the protocol's rules is told by which code, as RFC 6455 has it."""
+        self.failByDrop = False
+        return super().onConnect(request)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
+        """Hand a message on."""
+        if not self.muted:
+            self.gate.came()
+        super().onMessage(payload, isBinary)
+
+    def serverClose(self, code: int | None = None) -> None:  # noqa: N802
+        """Close with any code: autobahn keeps those of servers, as 1001 and 1013, from its users."""
+        self.sendCloseFrame(code=code or OVER)
+
+
 class Server(DaphneServer):  # type: ignore[misc]
     """Daphne whose `send` waits for a transport that is full."""
 
     def create_application(self, protocol: Any, scope: Any) -> Any:
         """Give the application the connection's link."""
-        if scope["type"] == "http":
-            protocol.gate = Gate(protocol)
-            scope = with_link(scope, protocol.gate)
-        return super().create_application(protocol, scope)
+        protocol.gate = Gate(protocol)
+        if scope["type"] == "websocket":
+            protocol.transport.unregisterProducer()  # HTTP's, which went before
+            protocol.transport.registerProducer(protocol.gate, True)
+        return super().create_application(protocol, with_link(scope, protocol.gate))
 
     async def handle_reply(self, protocol: Any, message: Any) -> None:
         """Write as Daphne does; then wait until the transport takes more."""
-        gate: Gate | None = getattr(protocol, "gate", None)
-        streaming = message["type"] == "http.response.body" and gate is not None
+        gate: Gate = protocol.gate
+        if message["type"] == "websocket.send":
+            await self._send_text(protocol, message["text"].encode())
+            return
+        streaming = message["type"] == "http.response.body"
         more = message.get("more_body", False)
         if streaming and more and protocol.producer is None and protocol.channel is not None:
             protocol.registerProducer(gate, True)
         elif streaming and not more and protocol.producer is not None:
             protocol.unregisterProducer()
         await super().handle_reply(protocol, message)
-        if streaming and more and gate is not None:
+        if streaming and more:
             await gate.passable()
+
+    async def _send_text(self, protocol: Any, text: bytes) -> None:
+        """Send a message, in pieces as large as the transport's buffer should ever be."""
+        protocol.beginMessage(isBinary=False)
+        for begin in range(0, len(text), settings.STREAMS_WRITE_BYTES):
+            protocol.sendMessageFrame(text[begin : begin + settings.STREAMS_WRITE_BYTES])
+            await protocol.gate.passable()
+        protocol.endMessage()
 
     def kill_all_applications(self) -> None:
         """Cancel what still runs; Daphne's own trips over connections whose application has ended."""
@@ -120,13 +176,30 @@ class Server(DaphneServer):  # type: ignore[misc]
 
 def run(entry: "Entry", listener: socket.socket) -> None:
     """Serve by Daphne until a signal has drained it."""
-    http_protocol.WebRequest = Request  # Daphne's factory knows no other way to be given one
+    # Daphne's factories know no other way to be given one.
+    http_protocol.WebRequest = Request
+    ws_protocol.WebSocketFactory.protocol = WebSocket
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def taking() -> Any:
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                scope["extensions"]["tickertape"].taken()
+            return message
+
+        await entry(scope, taking, send)
+
     server = Server(
-        entry,
+        application,
         endpoints=[f"fd:fileno={listener.detach()}"],  # Twisted closes it
         signal_handlers=False,
         server_name="",
         application_close_timeout=CLOSE_SECONDS,
+        # A stream ends by itself, and a reader that is slow is slow to answer a ping, too.
+        websocket_timeout=-1,
+        ping_interval=NEVER,
+        websocket_max_message_size=settings.STREAMS_MAX_MESSAGE_BYTES,
+        websocket_max_frame_size=settings.STREAMS_MAX_MESSAGE_BYTES,
     )
     loop = reactor._asyncioEventloop
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from django.conf import settings
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from project.link import unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -27,9 +29,35 @@ class AsyncioLink:
         connection = self._transport.get_extra_info("socket")
         return int(self._transport.get_write_buffer_size()) + unacknowledged(connection.fileno())
 
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        return silent(self._transport.get_extra_info("socket"))
+
     def abort(self) -> None:
         """Cut the connection."""
         self._transport.abort()
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """Uvicorn's, which would give the transport a message in one piece, whatever its size."""
+
+    async def send(self, message: Any) -> None:
+        """Send as uvicorn does, or in pieces as large as the transport's buffer should ever be."""
+        most = settings.STREAMS_WRITE_BYTES
+        text = message["text"].encode() if message["type"] == "websocket.send" else b""
+        if len(text) <= most:
+            await super().send(message)
+            return
+        for begin in range(0, len(text), most):
+            await self.writable.wait()
+            if self.disconnected or self.close_sent:
+                raise ClientDisconnected
+            piece, last = text[begin : begin + most], begin + most >= len(text)
+            if begin:
+                self.conn.send_continuation(piece, fin=last)
+            else:
+                self.conn.send_text(piece, fin=last)
+            self.transport.write(b"".join(self.conn.data_to_send()))
 
 
 def run(entry: "Entry", listener: socket.socket) -> None:
@@ -37,7 +65,7 @@ def run(entry: "Entry", listener: socket.socket) -> None:
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         transport = getattr(getattr(send, "__self__", None), "transport", None)
-        if scope["type"] == "http" and transport is not None:
+        if transport is not None:
             # One write of a stream, not the usual three: it waits in the loop as long as its reader likes.
             transport.set_write_buffer_limits(high=settings.STREAMS_WRITE_BYTES)
             scope = with_link(scope, AsyncioLink(transport))
@@ -57,7 +85,10 @@ def run(entry: "Entry", listener: socket.socket) -> None:
     config = uvicorn.Config(
         application,
         lifespan="off",
-        ws="none",
+        ws=WebSocket,
+        ws_max_size=settings.STREAMS_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # a compressor is memory, for each connection
+        ws_ping_interval=None,  # a reader that is slow is slow to answer a ping, too
         log_config=None,
         access_log=False,  # a query may hold a token
         server_header=False,

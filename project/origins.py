@@ -70,5 +70,11 @@ class FromOurPages:
         if origin is None or origin == own or origin in settings.CORS_ALLOWED_ORIGINS:
             await self._application(scope, receive, send)
         else:
-            await receive()
-            await send({"type": "websocket.close", "code": 4403})
+            await refuse(4403, receive, send)
+
+
+async def refuse(code: int, receive: Any, send: Any) -> None:
+    """Close a WebSocket with a code; accept it first, or the code would not be seen."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": code})

@@ -73,4 +73,5 @@ def _boot(request: HttpRequest) -> dict[str, Any]:
         "demo_users": [{"username": name, "password": f"demo-{name}"} for name in demo.USERS]
         if settings.MODE == "demo"
         else [],
+        "demo_jobs": not settings.PRODUCTION,
     }

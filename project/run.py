@@ -1,7 +1,7 @@
 """`make run`: everything Tickertape needs, from one command, until a signal ends it.
 
 PostgreSQL and Valkey (embedded, unless DATABASE_URL and REDIS_URL name others), migrations,
-demo data, web server, worker and beat. What it keeps is in `.data/` (DATA_DIR moves it):
+demo data, web server, a worker, one for jobs, and beat. What it keeps is in `.data/` (DATA_DIR moves it):
 `run.json` names its children, `logs/` holds what they said, `secret_key` signs sessions. With
 no TICKERTAPE_MODE given it is `demo`.
 """
@@ -29,7 +29,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MARK = "TICKERTAPE_RUN"  # in every child's environment, with the data folder: whose child it is
 HANDOVER_SECONDS = 12.0  # a run that is stopping has 10
 DRAIN_SECONDS = 6.0  # of the 10 s in which all is over: web and beat,
-WORKER_SECONDS = 1.5  # then the worker,
+WORKER_SECONDS = 1.5  # then the workers,
 ENGINE_SECONDS = 1.2  # then the engines
 ASK_SECONDS = 0.1  # between two looks whether all is ready
 # In the demo one person plays them all, from one address, and tries what it bears.
@@ -99,7 +99,7 @@ class Run:
         self._prepare(supervisor)
         for name, words in self._commands().items():
             supervisor.add(self._child(name, words))
-        self._step(supervisor, "web, worker and beat started")
+        self._step(supervisor, "web, workers and beat started")
         self._await_ready(supervisor, host, port)
         self._step(supervisor, "ready")
         say("")
@@ -136,12 +136,15 @@ class Run:
     def _commands(self) -> dict[str, list[str]]:
         # Without the banner; and root, who may run this in a container, need not be told who he is.
         celery = ["-W", "ignore:You're running the worker", "-m", "celery", "-q", "-A", "project.celery"]
+        worker = [*celery, "worker", "--loglevel", "INFO"]
+        jobs = f"{self.environment.get('REDIS_PREFIX', 'tickertape')}.jobs"
         beat = self.folder / "beat"
         beat.mkdir(exist_ok=True)
         return {
             "web": ["-m", "project.serve"],
-            # One worker has nobody to gossip with, and waiting for others' answers costs a second.
-            "worker": [*celery, "worker", "--without-gossip", "--without-mingle", "--loglevel", "INFO"],
+            # Apart, so that no job holds up what places and reacts.
+            "worker": [*worker, "-n", "worker@%h", "-X", jobs],
+            "jobs": [*worker, "-n", "jobs@%h", "-Q", jobs],
             "beat": [*celery, "beat", "--schedule", str(beat / "schedule"), "--pidfile="],
         }
 
@@ -173,7 +176,7 @@ class Run:
     def _end(self, supervisor: Supervisor) -> None:
         """End the web first, so that it drains while all it needs is there; the engines last."""
         supervisor.end(["web", "beat"], seconds=DRAIN_SECONDS)
-        supervisor.end(["worker"], seconds=WORKER_SECONDS)
+        supervisor.end(["worker", "jobs"], seconds=WORKER_SECONDS)
         supervisor.end([engine.name for engine in self.engines], seconds=ENGINE_SECONDS)
         (self.folder / "run.json").unlink(missing_ok=True)
         supervisor.console.say(f"stopped after {time.monotonic() - self.started:.0f} s")

@@ -89,6 +89,8 @@ else:
     SECRET_KEY = text("SECRET_KEY", "not-secret-demo-and-test-only-" + "x" * 32)
     ALLOWED_HOSTS = words("ALLOWED_HOSTS", "*")
 
+SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")  # earlier ones, while what they signed still counts
+
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = frozenset(origin("CORS_ALLOWED_ORIGINS", o) for o in words("CORS_ALLOWED_ORIGINS"))
 
@@ -202,6 +204,10 @@ REDIS_PREFIX = text("REDIS_PREFIX", "tickertape")  # so that two logs can share 
 
 CELERY_BROKER_URL = text("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_DEFAULT_QUEUE = REDIS_PREFIX  # so that two logs can share one broker
+# Jobs have a queue of their own, so that a worker that takes none (`-X`) is never held up by one. A
+# worker that is told nothing takes both.
+CELERY_TASK_QUEUES: dict[str, dict[str, str]] = {REDIS_PREFIX: {}, f"{REDIS_PREFIX}.jobs": {}}
+CELERY_TASK_ROUTES = {"jobs.*": {"queue": f"{REDIS_PREFIX}.jobs"}}
 CELERY_TASK_IGNORE_RESULT = True  # what a task did is in the log
 CELERY_TASK_ACKS_LATE = True  # at least once; effects are unique by key
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -229,6 +235,8 @@ EVENTS_MAX_CHANNELS = number("EVENTS_MAX_CHANNELS", 100)  # of one event: a row 
 EVENTS_MAX_MENTIONS = number("EVENTS_MAX_MENTIONS", 10)  # of one comment: it must not call everybody
 EVENTS_RETENTION_DAYS = number("EVENTS_RETENTION_DAYS", 0, zero=True)  # then pruned; 0 keeps all
 EVENTS_POSTS_PER_MINUTE = number("EVENTS_POSTS_PER_MINUTE", 120, zero=True)  # changes by one user
+EVENTS_KEY_POSTS_PER_MINUTE = number("EVENTS_KEY_POSTS_PER_MINUTE", 600, zero=True)  # batches of one key
+EVENTS_JOBS_PER_USER = number("EVENTS_JOBS_PER_USER", 20, zero=True)  # that wait or run
 EVENTS_LOGINS_PER_MINUTE = number("EVENTS_LOGINS_PER_MINUTE", 10, zero=True)  # that failed
 
 # --- Streams: the live edge -------------------------------------------------------------------
@@ -237,6 +245,9 @@ STREAMS_HEARTBEAT_SECONDS = number("STREAMS_HEARTBEAT_SECONDS", 15.0)  # half a 
 STREAMS_RETRY_SECONDS = number("STREAMS_RETRY_SECONDS", 2.0)  # a client's wait before it comes back
 STREAMS_MAX_AGE_SECONDS = number("STREAMS_MAX_AGE_SECONDS", 3600.0)  # so load evens out; jittered
 STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing for so long: closed
+STREAMS_MAX_MESSAGE_BYTES = number(
+    "STREAMS_MAX_MESSAGE_BYTES", 32 * 1024
+)  # of what a WebSocket's client says
 STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
 STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process, as all these:
 STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all their devices
@@ -252,6 +263,7 @@ STREAMS_REPLAY_BYTES = number("STREAMS_REPLAY_BYTES", 8 * 1024 * 1024)  # read f
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
+STREAMS_PRESENCE = text("STREAMS_PRESENCE", "1") == "1"  # whether people see who else has an item open
 STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
 
 # --- Workers ---------------------------------------------------------------------------------
@@ -374,6 +386,7 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "daphne.server": {"filters": ["unnamed"]},
         "celery": {"level": "INFO"},
+        "uvicorn": {"level": "WARNING"},  # below, it names each WebSocket by its address, with any `?token=`
         # Two lines for every wake would hide the rest.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},

@@ -9,6 +9,7 @@ import events.api
 import events.broadcasts_api
 import events.inbox_api
 import events.ingest
+import streams.api
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
 from project import pages
@@ -29,6 +30,7 @@ api.add_router("", events.api.router)
 api.add_router("", events.broadcasts_api.router)
 api.add_router("", events.inbox_api.router)
 api.add_router("", events.ingest.router)
+api.add_router("", streams.api.router)
 api.add_router("", workers.api.router)
 
 urlpatterns = [

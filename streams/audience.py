@@ -16,7 +16,8 @@ from django.db import InterfaceError, OperationalError
 
 from events.access import AccessChanged
 from events.channels import SYSTEM, Channel
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 

@@ -104,7 +104,8 @@ class Transient(NamedTuple):
         """Read a message that begins with `TRANSIENT`; raise ValueError for one that is none of ours."""
         try:
             channel, key, frame = msgpack.unpackb(message[len(TRANSIENT) :])
-            return cls(str(channel), str(key), bytes(frame))
+            # As text where Redis itself made the message, which knows no other strings.
+            return cls(str(channel), str(key), frame.encode() if isinstance(frame, str) else bytes(frame))
         except (msgpack.UnpackException, TypeError, ValueError) as error:
             raise ValueError("not a transient frame") from error
 

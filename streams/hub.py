@@ -29,7 +29,9 @@ from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
 from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.deliveries import Deliveries
 from streams.replay import Replay, Stretch
+from streams.reporter import Reporter
 from streams.ring import Ring
 from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
 
@@ -55,6 +57,8 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        self.deliveries = Deliveries()
+        self.presence = Reporter(tell=self._tell)
         # All connections but one, which is the hub's: it must not wait behind a crowd.
         self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
@@ -100,8 +104,10 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        for follow in (self._watch(), self._listen(), self.audience.keep_permitted()):
-            self._tasks.append(asyncio.create_task(follow))
+        follow = [self._watch(), self._listen(), self.audience.keep_permitted(), self.deliveries.report()]
+        if settings.STREAMS_PRESENCE:
+            follow.append(self.presence.report())
+        self._tasks += map(asyncio.create_task, follow)
 
     async def stop(self) -> None:
         """End the background work and close the connections; subscribers are ended first."""
@@ -147,6 +153,7 @@ class Hub:
             # Whoever is here stays for long: not as soon as after other ends.
             subscriber.end("capacity", retry_seconds=CAPACITY_RETRIES * settings.STREAMS_RETRY_SECONDS)
             return
+        self.presence.come(subscriber)
         if self.draining:
             subscriber.end("drain")
         elif subscriber.since.epoch != self.epoch or subscriber.since.position < self.ring.start:
@@ -157,6 +164,7 @@ class Hub:
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
         self.audience.discard(subscriber)
+        self.presence.go(subscriber)
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -183,9 +191,9 @@ class Hub:
         if names.ACCESS in run.channels:
             for event in run.events:
                 self.audience.heed(read_change(event.data))
-        for channel in run.channels:
-            for subscriber in self.audience.of(channel):
-                subscriber.push(run)
+        readers = (reader for channel in run.channels for reader in self.audience.of(channel))
+        taken = sum(reader.push(run) for reader in readers)
+        self.deliveries.heed((event.frame for event in run.events), taken)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
@@ -221,7 +229,8 @@ class Hub:
 
     async def latest(self, channels: Iterable[Channel]) -> list[bytes]:
         """Return the frames of what is told first of channels that have such: no replay brings it."""
-        frames: list[bytes] = []
+        channels = list(channels)
+        frames = self.presence.latest(channels)
         for sql, keys in names.latest_of(channels):
             async with self.replay.turns:
                 rows = await self.fetch(sql, {"keys": keys})
@@ -362,14 +371,19 @@ class Hub:
         if not message.startswith(TRANSIENT):
             return self.apply(Batch.unpack(message))
         said = Transient.unpack(message)
+        if self.presence.is_news(said):
+            self._tell(said)
+        return True
+
+    def _tell(self, said: Transient) -> None:
         for subscriber in self.audience.of(said.channel):
             subscriber.tell(said)
-        return True
 
     async def _hear(self, message: bytes | None) -> None:
         """Read the log after a subscription was acknowledged, and after a batch that left a gap."""
         if message is None:
             self._listening = self.redis_up = True
+            self.presence.doubt()
         else:
             try:
                 whole = self._take(message)

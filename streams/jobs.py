@@ -25,11 +25,11 @@ from events.cursor import Cursor
 from events.errors import Unavailable
 from events.models import Job
 from events.peer import address
-from streams import sse, switchboard
+from streams import places, sse, switchboard
 from streams.hub import Hub
-from streams.permission import admit
+from streams.permission import by_session
 from streams.response import EventStream
-from streams.subscriber import EARLIEST, Subscriber
+from streams.subscriber import Subscriber
 
 LAST = frozenset(kind.name() for kind in jobs.FINAL)
 
@@ -95,19 +95,8 @@ async def _place(hub: Hub, last_event_id: str | None) -> tuple[str | None, int |
     """Return a client's place in the log; or none, and why the log cannot go on from what was named."""
     if not last_event_id:
         return None, None
-    if last_event_id == EARLIEST:
-        return None, hub.oldest - 1
-    try:
-        cursor = Cursor.parse(last_event_id)
-    except ValueError:
-        return "malformed", None
-    if cursor.epoch != hub.epoch or cursor.position > hub.head:
-        await hub.look()
-    if cursor.epoch != hub.epoch:
-        return "epoch", None
-    if cursor.position > hub.head:
-        return "ahead", None
-    return ("pruned", None) if cursor.position < hub.oldest - 1 else (None, cursor.position)
+    doubt, position = await places.find(hub, last_event_id)
+    return doubt, None if doubt else position
 
 
 async def _ended(hub: Hub, channel: Channel, end: End, doubt: str | None) -> AsyncGenerator[bytes]:
@@ -190,7 +179,7 @@ class Answer:
     def stream(self, request: HttpRequest, job_id: UUID, *, start: bytes, begun_here: bool) -> EventStream:
         """Answer with a job's events; one that was not begun by this request is joined where it stands."""
         since = self.hub.cursor
-        reader, channels = admit(request, lambda user: [job_channel(job_id)])
+        reader, channels = by_session(request, lambda user: [job_channel(job_id)])
         subscriber = Subscriber(self.hub, channels, reader, since=since, address=address(request))
         chunks = subscriber.chunks(str(self.since) if begun_here else None)
         frames = in_short(until_over(chunks, subscriber, job_id), start)

@@ -1,4 +1,4 @@
-"""Who reads, and whether they may: a session's user, asked in a thread with the ORM."""
+"""Who reads, and whether they may: a session's user or a token's, asked in a thread with the ORM."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,18 +11,34 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 
 from events.access import session_digest
-from events.channels import Channel, authorise
-from events.errors import NotLoggedIn, TickertapeError
-from streams.subscriber import Reader
+from events.channels import Channel, authorise, parse
+from events.errors import (
+    ChannelMalformed,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotLoggedIn,
+    TickertapeError,
+)
+from streams import tokens
+from streams.reader import Grant, Reader
 
 Choose = Callable[[AbstractBaseUser], Sequence[Channel]]
+Admitted = tuple[Reader, frozenset[Channel]]
 
 
-def admit(request: HttpRequest, choose: Choose) -> tuple[Reader, frozenset[Channel]]:
+def admit(request: HttpRequest, choose: Choose) -> Admitted:
     """Return the request's reader and channels; raise NotLoggedIn, or why a channel is refused.
 
-    Synchronous: one hop to the request's thread for all that a stream asks of the database.
+    Synchronous: one hop to a thread for all that a stream asks of the database.
     """
+    token = tokens.given(request)
+    return by_session(request, choose) if token is None else by_grant(tokens.read(token), choose)
+
+
+def by_session(request: HttpRequest, choose: Choose) -> Admitted:
+    """Do so by the session alone."""
     user = get_user(request)
     if not isinstance(user, AbstractBaseUser):
         raise NotLoggedIn
@@ -33,30 +49,73 @@ def admit(request: HttpRequest, choose: Choose) -> tuple[Reader, frozenset[Chann
         user_id=str(user.pk),
         session=session_digest(key) if key else None,
         session_key=key,
-        expires_at=_expires_at(key),
+        expires_at=expires_at(key),
+        username=user.get_username(),
     )
     return reader, frozenset(channels)
 
 
-def _expires_at(session_key: str | None) -> float | None:
+def by_grant(grant: Grant, choose: Choose) -> Admitted:
+    """Do so by what a token grants; no session is looked up."""
+    user = tokens.user_of(grant)
+    channels = choose(user)
+    tokens.check_scope(grant, channels)
+    authorise(user, channels)
+    reader = Reader(
+        user_id=str(user.pk),
+        session=grant.session,
+        expires_at=float(grant.expires_at),
+        username=user.get_username(),
+        grant=grant,
+    )
+    return reader, frozenset(channels)
+
+
+def readable(user: AbstractBaseUser, names: Sequence[str], *, field: str) -> list[Channel]:
+    """Return the channels of these names; raise what is wrong with one, by its place in the field."""
+    channels = []
+    for number, name in enumerate(names):
+        try:
+            channel = parse(name)
+            authorise(user, [channel])
+        except ChannelMalformed as error:
+            raise Invalid(errors=(FieldError(f"{field}.{number}", error.errors[0].message),)) from None
+        except (Forbidden, NotFound) as error:
+            fault = FieldError(f"{field}.{number}", error.detail)
+            raise type(error)(error.detail, errors=(fault,)) from None
+        channels.append(channel)
+    return channels
+
+
+def expires_at(session_key: str | None) -> float | None:
+    """Return when a session ends, in Unix seconds."""
     # As stored: the session's own `get_expiry_date` counts from now, so an old one would live on.
     dates = Session.objects.filter(session_key=session_key).values_list("expire_date", flat=True)
     expire_date = dates.first()
     return None if expire_date is None else expire_date.timestamp()
 
 
-async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
-    """Ask anew what `admit` asked: the session lives, its user may log in and read the channels."""
+async def admit_again(reader: Reader, choose: Choose) -> Admitted:
+    """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
 
-    def ask() -> bool:
-        request = HttpRequest()
-        request.session = SessionStore(reader.session_key)
+    def ask() -> Admitted:
         try:
-            return admit(request, lambda user: sorted(channels))[0].user_id == reader.user_id
-        except TickertapeError:
-            return False
+            if reader.grant is not None:
+                return by_grant(reader.grant, choose)
+            request = HttpRequest()
+            request.session = SessionStore(reader.session_key)
+            return by_session(request, choose)
         finally:
             close_old_connections()
 
-    # Not the request's thread, which is long gone: one of the loop's few.
+    # Not the request's thread: one of the loop's few.
     return await sync_to_async(ask, thread_sensitive=False)()
+
+
+async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
+    """Tell whether the session or token lives, and its user may log in and read the channels."""
+    try:
+        again, _ = await admit_again(reader, lambda user: sorted(channels))
+    except TickertapeError:
+        return False
+    return again.user_id == reader.user_id

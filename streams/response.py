@@ -8,14 +8,13 @@ connections closed, thread gone), then lets the response stream by itself.
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from events.errors import BadRequest
 from events.http import problem
@@ -27,8 +26,7 @@ logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-OPENING = re.compile(r"/streams/(?!poll/)")  # what opens a stream; a poll waits within its request
-
+OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
 
 # For how long a reader that is behind may go on reading what was written before the end: what it
 # may no longer have, or whom a stopping process waits for, is cut off.
@@ -41,43 +39,27 @@ class Link(Protocol):
     def outstanding(self) -> int:
         """Return the bytes written that the peer has not acknowledged."""
 
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost: it acknowledges nothing of what it is sent."""
+
     def abort(self) -> None:
         """Cut the connection; what was not sent is lost."""
 
 
-class EventStream(StreamingHttpResponse):
-    """A `text/event-stream` of the chunks that an asynchronous generator makes.
+class Outliving(StreamingHttpResponse):
+    """A response that is written when its request has finished."""
 
-    The generator runs, and is closed, outside the request; one that never began needs no closing.
-    """
-
-    def __init__(self, chunks: AsyncGenerator[bytes], *, subscriber: Subscriber | None = None) -> None:
-        super().__init__(
-            chunks,
-            content_type=sse.CONTENT_TYPE,
-            # X-Accel-Buffering: nginx holds a proxied response back without it.
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-        self._chunks = chunks
-        self._subscriber = subscriber
-
-    @classmethod
-    def ended(cls, reason: str) -> "EventStream":
-        """Say why there is no stream now, and end: any status but 200 makes EventSource give up."""
-
-        async def chunks() -> AsyncGenerator[bytes]:
-            yield sse.ending(reason, settings.STREAMS_RETRY_SECONDS)
-
-        return cls(chunks())
+    subscriber: Subscriber | None = None
 
     async def stream(self, connection: "Connection") -> None:
         """Write the chunks until they end, the client leaves or it is cut off."""
         connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]
-        if self._subscriber is not None:
-            self._subscriber.on_end = connection.expect_end
+        if self.subscriber is not None:
+            self.subscriber.on_end = connection.expect_end
+            self.subscriber.silent = connection.silent
         leaving = asyncio.create_task(connection.hear())
         try:
-            await self._write(connection)
+            await self.deliver(connection)
         except asyncio.CancelledError:
             if not connection.over:
                 raise  # the server's doing, not the client's
@@ -91,15 +73,71 @@ class EventStream(StreamingHttpResponse):
             connection.settle()
             leaving.cancel()
 
-    async def _write(self, connection: "Connection") -> None:
+    async def deliver(self, connection: "Connection") -> None:
+        """Write it."""
+        raise NotImplementedError
+
+    async def start(self, connection: "Connection") -> None:
+        """Write status and headers."""
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.items()]
+        headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
+        await connection({"type": "http.response.start", "status": self.status_code, "headers": headers})
+
+
+class EventStream(Outliving):
+    """A `text/event-stream` of the chunks that an asynchronous generator makes.
+
+    The generator runs, and is closed, outside the request; one that never began needs no closing.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes], *, subscriber: Subscriber | None = None) -> None:
+        super().__init__(
+            chunks,
+            content_type=sse.CONTENT_TYPE,
+            # X-Accel-Buffering: nginx holds a proxied response back without it.
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._chunks = chunks
+        self.subscriber = subscriber
+
+    @classmethod
+    def ended(cls, reason: str) -> "EventStream":
+        """Say why there is no stream now, and end: any status but 200 makes EventSource give up."""
+
+        async def chunks() -> AsyncGenerator[bytes]:
+            yield sse.ending(reason, settings.STREAMS_RETRY_SECONDS)
+
+        return cls(chunks())
+
+    async def deliver(self, connection: "Connection") -> None:
+        """Write the chunks as they come."""
         async with contextlib.aclosing(self._chunks) as chunks:
-            headers = [(name.lower().encode(), value.encode()) for name, value in self.items()]
-            headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
-            await connection({"type": "http.response.start", "status": self.status_code, "headers": headers})
+            await self.start(connection)
             async for chunk in chunks:
                 for begin in range(0, len(chunk), settings.STREAMS_WRITE_BYTES):
                     await connection.write(chunk[begin : begin + settings.STREAMS_WRITE_BYTES])
             await connection({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Later(Outliving):
+    """A response that is yet to be made, status and all, by waiting as a stream does."""
+
+    def __init__(self, make: Callable[[], Awaitable[HttpResponse]], *, subscriber: Subscriber) -> None:
+        super().__init__()
+        self._make = make
+        self.subscriber = subscriber
+
+    async def deliver(self, connection: "Connection") -> None:
+        """Write the response when there is one, with the headers that this one was given meanwhile."""
+        made = await self._make()
+        self.status_code = made.status_code
+        for name, value in made.items():
+            self[name] = value
+        self["Content-Length"] = str(len(made.content))
+        await self.start(connection)
+        for begin in range(0, len(made.content), settings.STREAMS_WRITE_BYTES):
+            await connection.write(made.content[begin : begin + settings.STREAMS_WRITE_BYTES])
+        await connection({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Connection:
@@ -116,7 +154,7 @@ class Connection:
         # For the body: Django would keep all of it, and only then refuse it for its size.
         self._room: float = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or float("inf")
         self._link: Link | None = scope.get("extensions", {}).get("tickertape")
-        self.response: EventStream | None = None
+        self.response: Outliving | None = None
         self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
         self.over = False  # the client left, or was cut off
         self._last: asyncio.TimerHandle | None = None
@@ -155,6 +193,10 @@ class Connection:
         if self._last is None and reason in LAST_SECONDS:
             self._last = asyncio.get_running_loop().call_later(LAST_SECONDS[reason], self.abort)
 
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost, though the connection is not."""
+        return self._link is not None and self._link.silent()
+
     def settle(self) -> None:
         """Note that the stream has ended: nothing is left to cut off."""
         self.cut = None
@@ -169,9 +211,13 @@ class Connection:
 
     async def write(self, chunk: bytes) -> None:
         """Write a piece of the body, as soon as the reader's speed allows."""
+        await self.pass_on({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def pass_on(self, message: Any) -> None:
+        """Send as the server does, and cut off a reader that takes nothing meanwhile."""
         watch = _StallWatch(self._link, self.abort)
         try:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._send(message)
         finally:
             watch.stop()
 
@@ -220,7 +266,7 @@ class Handler(ASGIHandler):
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""
         connection = Connection(scope, receive, send)
-        async with self._opening if OPENING.match(scope["path"]) else contextlib.nullcontext():
+        async with self._opening if scope["path"].startswith(OPENING) else contextlib.nullcontext():
             await super().__call__(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
@@ -232,7 +278,7 @@ class Handler(ASGIHandler):
 
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:
         """Send a response; keep a stream for when the request has finished."""
-        if isinstance(response, EventStream):
+        if isinstance(response, Outliving):
             send.response = response
         else:
             await super().send_response(response, send)

@@ -63,6 +63,17 @@ def fields(frame: bytes) -> dict[str, str]:
     return {name: value for name, colon, value in lines if colon}
 
 
+def as_json(frame: bytes) -> str:
+    """Return one of our own frames as the JSON object that the other ways send.
+
+    It has `id`, `event` and `data`, null where there is none; `retry` where the frame has.
+    """
+    found = fields(frame)
+    last_id, event = json.dumps(found.get("id")), json.dumps(found.get("event"))
+    retry = f',"retry":{found["retry"]}' if "retry" in found else ""
+    return f'{{"id":{last_id},"event":{event},"data":{found.get("data", "null")}{retry}}}'
+
+
 def control(name: str, payload: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:
     """Return the frame of something the stream says about itself: `stream.<name>`."""
     data = json.dumps(payload, separators=(",", ":"))

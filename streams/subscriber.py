@@ -9,7 +9,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -19,8 +18,9 @@ from django.conf import settings
 from events.access import AccessChanged, read_change
 from events.channels import ACCESS, Channel
 from events.cursor import Cursor
-from streams import sse
+from streams import places, sse
 from streams.batch import Run, Transient
+from streams.reader import Reader
 
 if TYPE_CHECKING:
     from streams.hub import Hub
@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
 REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
-EARLIEST = "earliest"
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads: what a change of access is matched against."""
-
-    user_id: str
-    session: str | None = None  # the session's digest, as AccessChanged names it
-    session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
-    expires_at: float | None = None  # Unix seconds
 
 
 class Subscriber:
@@ -60,11 +49,14 @@ class Subscriber:
         "_waiter",
         "address",
         "channels",
+        "heartbeat",
         "live",
         "on_end",
         "position",
         "reader",
+        "silent",
         "since",
+        "told_first",
     )
 
     def __init__(
@@ -79,6 +71,9 @@ class Subscriber:
         self.since = since
         self.live = False
         self.on_end: Callable[[str], None] | None = None  # told why, once; by whoever ends it
+        self.told_first = False  # the chunk before the next one was the transient, as it stands
+        self.heartbeat = settings.STREAMS_HEARTBEAT_SECONDS  # between two signs of life
+        self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
         self._hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -97,18 +92,19 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, run: Run) -> None:
-        """Take live events, or turn to replay where the buffer is full or where some of them were seen."""
+    def push(self, run: Run) -> bool:
+        """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
         first, last = run.events[0].position, run.events[-1].position
         if not self.live or last <= self.position:
-            return
+            return False
         if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
             self.fall_back(first - 1)
-            return
+            return False
         self.position = last
         self._buffer.append(run.frames)
         self._buffered += len(run.frames)
         self._wake()
+        return True
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
@@ -162,6 +158,22 @@ class Subscriber:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def instead(self, channels: frozenset[Channel], *, since: Cursor) -> "Subscriber":
+        """Return one that reads other channels on the same connection, for as long as this one would."""
+        other = Subscriber(self._hub, channels, self.reader, since=since, address=self.address)
+        other._deadline, other.on_end, other.silent = self._deadline, self.on_end, self.silent
+        return other
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the stream was told to end."""
+        return self._ended is not None
+
+    @property
+    def proven(self) -> Cursor | None:
+        """Return where the reader stands with all chunks so far; None where something else comes first."""
+        return None if self._buffer or self._reset is not None or self._ended else self._cursor()
+
     # --- the response's side ---------------------------------------------------------------------
 
     async def chunks(self, last_event_id: str | None) -> AsyncGenerator[bytes]:
@@ -202,9 +214,9 @@ class Subscriber:
                 chunk += sse.control("live", {}, self._cursor())
             self._untold = self.live
             return chunk
-        if self._told and time.monotonic() - self._moved < settings.STREAMS_HEARTBEAT_SECONDS:
+        if self._told and time.monotonic() - self._moved < self.heartbeat:
             return self._take()
-        pushed = not self._told and await self._pushed(settings.STREAMS_HEARTBEAT_SECONDS)
+        pushed = not self._told and await self._pushed(self.heartbeat)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
         if pushed or not self.live or self._buffer:
             return b""
@@ -235,6 +247,7 @@ class Subscriber:
             latest = await self._hub.latest(self.channels)
         except DATABASE_AWAY:
             return b""  # it may be out of date until the next one comes
+        self.told_first = bool(latest)
         return sse.join(latest) if self._ended is None else b""
 
     async def _open(self, last_event_id: str | None) -> bytes:
@@ -261,45 +274,30 @@ class Subscriber:
 
     async def _place_at(self, last_event_id: str) -> str | None:
         """Stand where the client stood; or return why the log cannot prove continuity from there."""
-        hub = self._hub
-        if last_event_id == EARLIEST:
-            self.position = hub.oldest - 1
-            return None
         try:
-            cursor = Cursor.parse(last_event_id)
-        except ValueError:
-            return "malformed"
-        if cursor.epoch != hub.epoch or cursor.position > hub.position:
-            # Another process may know more than this one does: ask the log before saying no.
-            await self._look()
-            if cursor.epoch == hub.epoch == self.since.epoch:  # a new one is a reason to recheck anyway
-                await self._heed_up_to(cursor.position)
-        # From here on there is no await: what is decided is still so when the opening says it.
-        if cursor.epoch != hub.epoch:
-            return "epoch"
-        if cursor.position > hub.head:
-            return "ahead"
-        if cursor.position < hub.oldest - 1:
-            return "pruned"
-        self.position = cursor.position
-        return None
+            reason, position = await places.find(self._hub, last_event_id, looked=self._heed_up_to)
+        except DATABASE_AWAY:
+            self.end("database")  # nothing can be decided, later it can
+            return None
+        if reason is None:
+            self.position = position
+        return reason
 
-    async def _heed_up_to(self, position: int) -> None:
+    async def _heed_up_to(self, cursor: Cursor) -> None:
         """Heed what changed access since the check and below where the client says it stands.
 
         Neither the replay from there nor a hub that has not come so far would see it.
         """
+        if not cursor.epoch == self._hub.epoch == self.since.epoch:
+            return  # a new one is a reason to recheck anyway
         after = self.since.position
-        try:
-            while after < position and self._ended is None:
-                stretch = await self._hub.read(frozenset([ACCESS]), after)
-                for event in stretch.above(after):
-                    self.heed(read_change(event.data))
-                if stretch.covered_to <= after:
-                    return
-                after = stretch.covered_to
-        except DATABASE_AWAY:
-            self.end("database")
+        while after < cursor.position and self._ended is None:
+            stretch = await self._hub.read(frozenset([ACCESS]), after)
+            for event in stretch.above(after):
+                self.heed(read_change(event.data))
+            if stretch.covered_to <= after:
+                return
+            after = stretch.covered_to
 
     def _restart(self, reason: str | None = None, *, opening: bool = False) -> bytes:
         """Go live from now, saying what was lost."""
@@ -326,7 +324,7 @@ class Subscriber:
             )
             self.position = covered_to
             self.live = covered_to >= hub.position
-            return sse.join(frames)
+            return sse.join(hub.deliveries.heed(frames))
         epoch = hub.epoch
         try:
             stretch = await hub.read(self.channels | {ACCESS}, self.position)
@@ -346,7 +344,7 @@ class Subscriber:
             # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
             await self._pushed(REREAD_SECONDS)
             return b""
-        return sse.join(self._permitted(stretch))
+        return sse.join(hub.deliveries.heed(self._permitted(stretch)))
 
     async def _look(self) -> None:
         """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""

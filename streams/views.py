@@ -7,25 +7,21 @@ ends at once: EventSource comes back from that, and from no other status than 20
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
-from events.channels import Channel, own_channels, parse
-from events.errors import BadRequest, FieldError, TickertapeError, TooManyChannels, Unavailable
+from events.channels import own_channels, parse
+from events.errors import TickertapeError, Unavailable
 from events.http import problem
-from events.peer import address
 from events.transactions import PRESSURE_SQL
-from streams import jobs, metrics, switchboard
+from streams import jobs, metrics, opening, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -42,35 +38,19 @@ class NotReady(Unavailable):
 
 Serve = Callable[[Hub, Subscriber, str | None], Awaitable[HttpResponseBase]]
 
-START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 READY_SECONDS = 2.0  # longest a health check waits for the log
 
 
 @require_GET
 async def channels(request: HttpRequest) -> HttpResponseBase:
     """Stream the channels named in the query."""
-
-    def choose(user: AbstractBaseUser) -> Sequence[Channel]:
-        if not (named := _named(request)):
-            error = FieldError("channel", "name at least one, as in ?channel=item:42")
-            raise BadRequest("No channel was named.", errors=(error,))
-        return named
-
-    return await _stream(request, choose)
+    return await _stream(request, opening.named(request))
 
 
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
     """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
-    return await _stream(request, lambda user: [*own_channels(user), *_named(request)])
-
-
-def _named(request: HttpRequest) -> Sequence[Channel]:
-    """Return the channels that the query names; raise TooManyChannels, ChannelMalformed."""
-    names = request.GET.getlist("channel")
-    if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
-        raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
-    return [parse(name) for name in dict.fromkeys(names)]
+    return await _stream(request, lambda user: [*own_channels(user), *opening.also_named(request)])
 
 
 @require_GET
@@ -94,40 +74,15 @@ async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) ->
 
 
 async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
-    hub = await switchboard.hub()
-    if not await _running(hub) or not hub.database_up:
-        return EventStream.ended("database")
     try:
-        since = hub.cursor  # before the check: what changes access after it ends the stream
-        reader, chosen = await sync_to_async(admit)(request, choose)
+        hub, subscriber = await opening.subscriber(request, choose, sync_to_async(admit))
+        return await serve(hub, subscriber, opening.place_of(request))
     except TickertapeError as error:
         return problem(error)
-    except (OperationalError, InterfaceError) as error:
-        logger.warning("A stream could not be authorised.", extra={"error": type(error).__name__})
-        return EventStream.ended("database")
-    if hub.draining:
-        return EventStream.ended("drain")
-    subscriber = Subscriber(hub, chosen, reader, since=since, address=address(request))
-    try:
-        return await serve(hub, subscriber, _last_event_id(request))
+    except opening.NotNow as error:
+        return EventStream.ended(str(error))
     except (*DATABASE_AWAY, OperationalError, InterfaceError):
         return EventStream.ended("database")
-
-
-def _last_event_id(request: HttpRequest) -> str | None:
-    """Return the client's place: the header beats the query, and an empty one counts as none."""
-    query = request.GET.get("last_event_id") or request.GET.get("lastEventId")
-    return request.headers.get("Last-Event-ID") or query or None
-
-
-async def _running(hub: Hub) -> bool:
-    try:
-        # From its start on, not from now: who waits keeps others from being asked in.
-        async with asyncio.timeout(max(0.0, hub.started_at + START_SECONDS - time.monotonic())):
-            await hub.running.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 @require_GET

@@ -216,9 +216,15 @@ class Got:
 
 
 class Listener:
-    """An open stream, read by httpx-sse in a thread into a queue."""
+    """An open stream, read by httpx-sse in a thread into a queue.
 
-    def __init__(self, client: httpx.Client, path: str, *, last_event_id: str | None = None) -> None:
+    Who else has an item open is left out, unless asked for: it comes at any time.
+    """
+
+    def __init__(
+        self, client: httpx.Client, path: str, *, last_event_id: str | None = None, presence: bool = False
+    ) -> None:
+        self._left_out = set() if presence else {"PresenceChanged"}
         self.all: list[Got] = []
         self.opened: Got | None = None
         self.error: BaseException | None = None
@@ -236,7 +242,7 @@ class Listener:
             with connect_sse(self._client, "GET", path, headers=headers) as source:
                 self._socket = source.response.extensions["network_stream"].get_extra_info("socket")
                 for sse in source.iter_sse():
-                    if sse.data or sse.event != "message":
+                    if (sse.data or sse.event != "message") and sse.event not in self._left_out:
                         got = Got(sse.id, sse.event, json.loads(sse.data), time.perf_counter())
                         self.all.append(got)
                         self._queue.put(got)
@@ -288,9 +294,11 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listening(client: httpx.Client, path: str, *, last_event_id: str | None = None) -> Iterator[Listener]:
+def listening(
+    client: httpx.Client, path: str, *, last_event_id: str | None = None, presence: bool = False
+) -> Iterator[Listener]:
     """Open a stream and wait for its first frame."""
-    listener = Listener(client, path, last_event_id=last_event_id)
+    listener = Listener(client, path, last_event_id=last_event_id, presence=presence)
     try:
         listener.opened = listener.next()
         yield listener

@@ -1,6 +1,7 @@
 """The HTTP API of jobs: ask for one, see where it stands, stop it; or stay and listen to it."""
 
 import time
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from streams import sse
 from streams.jobs import Answer
 from workers import jobs as work
 
-_ERRORS = frozenset({400, 401, 403, 404, 409, 413, 415, 422, 503})
+_ERRORS = frozenset({400, 401, 403, 404, 409, 413, 415, 422, 429, 503})
 
 router = Router(tags=["jobs"])
 
@@ -47,7 +48,12 @@ class JobOut(BaseModel):
     state: Literal["queued", "running", "complete", "failed", "cancelled"]
     progress: ProgressOut | None = Field(description="The latest that it told, if any")
     result: Any
-    error: str | None
+    error: str | None = Field(description="Why it failed; while it is queued, why it is tried again")
+    params: Any
+    tries: int
+    created_at: datetime
+    started_at: datetime | None = Field(description="When the latest try began")
+    ended_at: datetime | None
     stream: str = Field(description="The address of its stream")
 
 
@@ -173,6 +179,11 @@ def _job(job: Job, progress: Any) -> JobOut:
             "progress": progress,
             "result": job.result,
             "error": job.error or None,
+            "params": job.params,
+            "tries": job.tries,
+            "created_at": job.queued_at,
+            "started_at": job.started_at,
+            "ended_at": job.ended_at,
             "stream": f"/streams/jobs/{job.pk}/",
         }
     )

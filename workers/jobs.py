@@ -116,7 +116,7 @@ def definition(name: str) -> Definition:
 def start(user: AbstractBaseUser, name: str, params: Mapping[str, Any]) -> Job:
     """Ask for a job in somebody's name; it is sent to the workers after the transaction's commit.
 
-    Raises NameUnknown; Invalid, naming the parameters that are wrong.
+    Raises NameUnknown; Invalid, naming the parameters that are wrong; TooManyJobs.
     """
     found = definition(name)
     try:

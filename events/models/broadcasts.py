@@ -17,7 +17,7 @@ class Broadcast(models.Model):
     audience = ArrayField(models.TextField())  # addresses, as `events.audiences` reads them
     starts_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
-    begun = models.BooleanField(default=False)  # its audience was told
+    alert_id = models.BigIntegerField(null=True)  # of the event that told its audience: the inboxes' order
     recalled_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -29,12 +29,12 @@ class Broadcast(models.Model):
             models.Index(
                 fields=["starts_at"],
                 name="events_broadcast_due",
-                condition=models.Q(begun=False, recalled_at=None),
+                condition=models.Q(alert_id=None, recalled_at=None),
             ),
             models.Index(
                 fields=["expires_at"],
                 name="events_broadcast_live",
-                condition=models.Q(begun=True, recalled_at=None),
+                condition=models.Q(alert_id__isnull=False, recalled_at=None),
             ),
         ]
 
@@ -42,13 +42,31 @@ class Broadcast(models.Model):
         return self.title or self.message[:50]
 
 
-class BroadcastDismissal(models.Model):
-    """Read model: who wants to see a broadcast no more."""
+class BroadcastMark(models.Model):
+    """Read model: what somebody did about a broadcast, folded by `events.marks`; no row until they do."""
 
     pk = models.CompositePrimaryKey("user_id", "broadcast_id")
     user_id = models.BigIntegerField()
-    broadcast_id = models.UUIDField(db_index=True)  # counted for each; no foreign key: each is rebuilt alone
-    event_id = models.BigIntegerField(unique=True)
+    broadcast_id = models.UUIDField()  # no foreign key: each table is rebuilt alone
+    event_id = models.BigIntegerField(
+        db_index=True
+    )  # of the first that they did: to several at once, perhaps
+    read = models.BooleanField(default=False)
+    dismissed = models.BooleanField(default=False)  # seen no more on any screen, and put away in the inbox
+
+    class Meta:
+        """What is dismissed is counted for each broadcast, and was read."""
+
+        indexes = [
+            models.Index(
+                fields=["broadcast_id"], name="events_mark_dismissed", condition=models.Q(dismissed=True)
+            )
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="events_dismissed_is_read", condition=models.Q(dismissed=False) | models.Q(read=True)
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.broadcast_id}"

@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 
@@ -42,3 +43,13 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.beginning}…)"
+
+
+class EndedSession(models.Model):
+    """A session that ended before its time; written by the database itself. Its stream tokens are over."""
+
+    digest = models.TextField(primary_key=True)  # as `access.session_digest` makes it
+    ended_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.ended_at:%F %T}"

@@ -1,5 +1,6 @@
 """What a person sees and does in one browser tab."""
 
+import re
 from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
@@ -104,3 +105,63 @@ class Tab:
             if self.focused().startswith(name):
                 return
         raise AssertionError(f"the keyboard does not get to {name!r}")
+
+    # --- the bell -----------------------------------------------------------------------------------
+
+    @property
+    def bell(self) -> Locator:
+        """The bell's button."""
+        return self.page.get_by_role("button", name="Notifications, ")
+
+    def counts(self, unread: int | str, *, seconds: float = 10) -> None:
+        """Wait until the bell says so, for ears and for eyes."""
+        expect(self.bell).to_have_accessible_name(f"Notifications, {unread} unread", timeout=seconds * 1000)
+        badge = self.bell.locator(".badge")
+        if unread == 0:
+            expect(badge).to_be_hidden()
+        else:
+            expect(badge).to_have_text("99+" if unread == "more than 99" else str(unread))
+
+    def open_bell(self) -> Locator:
+        """Open the bell's panel and return it."""
+        self.bell.click()
+        panel = self.page.get_by_role("dialog", name="Notifications")
+        expect(panel).to_be_visible()
+        return panel
+
+    @property
+    def notes(self) -> Locator:
+        """What the notifications in the open panel say."""
+        return self.page.locator(".note__words")
+
+    def note(self, words: str) -> Locator:
+        """Return the notification that says something."""
+        return self.page.locator(".note").filter(has=self.page.get_by_text(words, exact=True))
+
+    # --- the jobs -----------------------------------------------------------------------------------
+
+    def open_jobs(self) -> None:
+        """Open the panel that lists them."""
+        self.page.get_by_role("button", name=re.compile("^Jobs")).click()
+        expect(self.page.get_by_role("dialog", name="My jobs")).to_be_visible()
+
+    @property
+    def jobs(self) -> Locator:
+        """The jobs' cards, the newest first."""
+        return self.page.locator(".job")
+
+    def start_slow(self, *, seconds: float | str, fail: str = "never") -> None:
+        """Start the demo's slow job by its form."""
+        self.page.get_by_role("button", name="Slow job…").click()
+        self.page.get_by_label("It fails").select_option(fail)
+        self.page.get_by_label("Seconds").fill(str(seconds))
+        self.page.get_by_role("button", name="Start", exact=True).click()
+
+    def shows_job(
+        self, state: str, *, line: str | re.Pattern[str] | None = None, seconds: float = 10
+    ) -> None:
+        """Wait until the newest job's card says so."""
+        card = self.jobs.first
+        expect(card.locator(".job__state")).to_have_text(state, timeout=seconds * 1000)
+        if line is not None:
+            expect(card.locator(".job__line")).to_have_text(line, timeout=seconds * 1000)

@@ -1,9 +1,12 @@
-"""What a screenshot would show, as far as it can be counted: contrast, width, names, policy."""
+"""What a screenshot would show, as far as it can be counted: contrast, width, names, bars, policy."""
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.test_end_to_end import comment, item_of
+from tests import npm
+from tests.browser import axe
+from tests.browser.states import STATES, World
+from tests.browser.tab import Tab
+from tests.test_end_to_end import item_of
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text of any size
 
@@ -46,47 +49,32 @@ NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, texta
   .map((each) => each.outerHTML)"""
 
 
-def check_looks(tab) -> None:
-    """Fail on text that is hard to read, on what sticks out at the side, and on nameless controls."""
+def faults_of(tab: Tab) -> list[object]:
+    """Return what is hard to read, what sticks out at the side, what has no name, what axe-core finds."""
     contrasts = tab.page.evaluate(CONTRASTS)
     assert contrasts
-    assert [found for found in contrasts if found[0] < LEAST_CONTRAST] == []
-    assert tab.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
-    assert tab.page.evaluate(NAMELESS) == []
+    beyond = tab.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    return [
+        *(found for found in contrasts if found[0] < LEAST_CONTRAST),
+        *([f"{beyond} px too wide"] if beyond > 0 else []),
+        *tab.page.evaluate(NAMELESS),
+        *axe.grave_faults(tab),
+    ]
+
+
+@pytest.fixture(scope="module")
+def world(stack) -> World:
+    """Make what there is to be shown once for all sizes and colours."""
+    return World(stack)
 
 
 @pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_can_be_read_on_a_phone_and_on_a_desk(stack, open_tab, scheme, width):
-    alice = stack.login("alice")
-    item = item_of(alice, title="Pneumonoultramicroscopicsilicovolcanoconiosis", visibility="members")
-    comment(alice, item, "https://example.org/" + "long" * 100)
-    comment(alice, item, "line\n" * 40)
+def test_every_state_can_be_read_on_a_phone_and_on_a_desk(world, open_tab, scheme, width):
     tab = open_tab(color_scheme=scheme, viewport={"width": width, "height": 640})
-    page = tab.page
-
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_text("Type your user name.")).to_be_visible()
-    check_looks(tab)
-
-    tab.log_in("alice")
-    page.goto("/")
-    page.get_by_role("button", name="New item").click()
-    page.get_by_role("button", name="Add item").click()
-    expect(page.get_by_label("Title")).to_have_attribute("aria-invalid", "true")
-    check_looks(tab)
-
-    page.goto(f"/items/{item}")
-    tab.is_live()
-    tab.comment(" ")
-    expect(page.get_by_label("Add a comment")).to_have_attribute("aria-invalid", "true")
-    page.get_by_role("button", name="Delete").last.click()
-    page.get_by_role("button", name="Edit").first.click()
-    check_looks(tab)
-
-    page.goto("/items/999999")
-    tab.shows_light("refused")
-    check_looks(tab)
+    for name, reach in STATES.items():
+        reach(tab, world)
+        assert faults_of(tab) == [], name
 
 
 def test_the_pages_policy_lets_nothing_in(open_tab):
@@ -117,3 +105,14 @@ def test_nothing_is_loaded_from_elsewhere(stack, open_tab):
     base = stack.url("daphne") + "/"
     assert len(asked) > 10
     assert [url for url in asked if not url.startswith(base)] == []
+
+
+def test_what_bars_people_is_found(open_tab):
+    if npm.packages() is None:
+        pytest.skip(f"axe-core is not here, for want of {npm.HOW_TO_GET_IT}")
+    tab = open_tab()
+
+    tab.page.evaluate("document.querySelector('main').append(document.createElement('select'))")
+
+    [found] = axe.grave_faults(tab)
+    assert found.startswith("select-name: ")

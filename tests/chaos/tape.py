@@ -92,6 +92,11 @@ class Tape:
         elif event is None or event == "stream.live":
             if position >= 0:
                 self._keep(Saw.MARK, position, -1)
+        elif event == "PresenceChanged":
+            # Not in the log: it has no place there, and is of an item that is listened to.
+            item = f"item:{(said.get('data') or {}).get('item_id')}"
+            if id_ or item not in self.channels or not self._open:
+                self._keep(Saw.STRANGE, position, -1)
         else:
             self.deliveries += 1
             token = token_of(said.get("token"))

@@ -126,6 +126,18 @@ def client(network: Network, alice: Any, item: str, **more: Any) -> dict[str, An
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["lean", "httpx", "npm"])
+def test_who_has_the_item_open_is_said_without_an_id(stack, network, run, name):
+    alice = stack.login("alice")
+    item = new_item(alice)
+    running = run(named(name), client(network, alice, item))
+    said = running.until(lambda said: said["k"] == "frame" and said["event"] == "PresenceChanged")[-1]
+
+    assert (said["id"], said["token"]) == (None, None)
+    assert said["data"]["item_id"] == item
+    assert [user["username"] for user in said["data"]["users"]] == ["alice"]
+
+
 def test_a_cut_connection_is_resumed_and_every_event_comes_once_in_order(program, stack, network, run):
     alice = stack.login("alice")
     item = new_item(alice)

@@ -216,6 +216,32 @@ def test_an_event_of_another_epoch_is_wrong(opened):
     assert opened.wrong()[Verdict.STRANGE] > 0
 
 
+def test_who_has_an_item_open_is_told_beside_the_log(opened):
+    opened.get(1)
+    opened.frame(None, "PresenceChanged", data={"item_id": "1", "users": [], "total": None})
+    opened.get(3, 5)
+
+    assert opened.wrong() == {}
+    assert opened.tape.deliveries == 3
+
+
+@pytest.mark.parametrize(("position", "item"), [(3, "1"), (5, "1"), (None, "2"), (None, None)])
+def test_presence_with_an_id_or_of_another_item_is_wrong(opened, position, item):
+    opened.get(1, 3, 5)
+    opened.frame(position, "PresenceChanged", data={"item_id": item, "users": [], "total": 0})
+
+    assert opened.wrong() == {Verdict.STRANGE: 1}
+
+
+def test_presence_before_the_stream_is_opened_is_wrong(story):
+    story.connect()
+    story.frame(None, "PresenceChanged", data={"item_id": "1", "users": [], "total": 0})
+    story.open(0)
+    story.get(1, 3, 5)
+
+    assert story.wrong() == {Verdict.STRANGE: 1}
+
+
 def test_a_cursor_that_goes_back_is_wrong(opened):
     opened.get(1, 3)
     opened.frame(2, None)

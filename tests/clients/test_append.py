@@ -1,6 +1,9 @@
 """The function that other programs append with: once, however often it is tried."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from clients import append as client
-from tests.stack import ROOT, listening
+from project import processes
+from tests.stack import ROOT, eventually, listening
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,83 @@ def test_what_passes_is_tried_again_with_the_same_id(monkeypatch):
         serving.join()
     assert len(bodies) == 3
     assert len(set(bodies)) == 1
+
+
+def test_who_came_too_often_waits_for_as_long_as_told(monkeypatch):
+    waits = []
+    monkeypatch.setattr(client.time, "sleep", waits.append)
+    answers = [(429, "7"), (429, None), (503, "Wed, 21 Oct 2026 07:28:00 GMT"), (429, "86400"), (201, None)]
+
+    class Strict(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, after = answers.pop(0)
+            self.send_response(status)
+            if after:
+                self.send_header("Retry-After", after)
+            self.end_headers()
+            self.wfile.write(b'{"ids":["5"]}')
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Strict) as strict:
+        serving = threading.Thread(target=strict.serve_forever, daemon=True)
+        serving.start()
+        assert client.append(f"http://127.0.0.1:{strict.server_port}", "k", shipped(1)) == ["5"]
+        strict.shutdown()
+        serving.join()
+    assert waits == [7, 1, 2, client.LONGEST_WAIT_SECONDS]
+
+
+SHOP = """
+import os
+from append import append
+from celery import Celery
+
+app = Celery("shop", broker=os.environ["BROKER"])
+app.conf.task_default_queue = "shop"
+
+@app.task(bind=True)
+def ship(self, user, order):
+    event = {"channels": [f"user:{user}"], "type": "ShippedNow", "data": {"n": order}, "id": f"order-{order}"}
+    append(os.environ["TICKERTAPE"], os.environ["KEY"], event)
+    if not self.request.retries:
+        raise self.retry(countdown=0)  # as a worker does that was killed before it could say that it is done
+"""
+
+
+def test_a_task_of_another_project_appends_in_a_process_of_its_own(stack, server, key, valkey, tmp_path):
+    (tmp_path / "shop.py").write_text(SHOP)
+    shutil.copy(ROOT / "clients/append.py", tmp_path)
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "BROKER": valkey.url,
+        "TICKERTAPE": server, "KEY": key,
+    }  # fmt: skip
+    alice = stack.login("alice", server)
+    user = alice.get("/api/session").json()["user"]["id"]
+    celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "shop"]
+    with (tmp_path / "log").open("wb") as output, listening(alice, "/streams/me/") as stream:
+        worker = processes.spawn(
+            [*celery, "worker", "--pool", "solo", "-n", "shop@%h", "-l", "INFO"],
+            cwd=tmp_path, env=environment, output=output,
+        )  # fmt: skip
+        try:
+            for order in (f"{server}-1", f"{server}-2"):
+                subprocess.run(
+                    [*celery, "call", "shop.ship", "--args", json.dumps([user, order])],
+                    cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE,
+                )  # fmt: skip
+            got = stream.take(2)
+            eventually(lambda: (tmp_path / "log").read_text().count("succeeded") == 2)
+            after = client.append(server, key, shipped(user, "last"))
+            got += stream.take(1)
+        finally:
+            worker.terminate()
+            worker.wait(20)
+
+    assert [each.data["n"] for each in got] == [f"{server}-1", f"{server}-2", "last"]
+    assert len(after) == 1
 
 
 def test_it_needs_nothing_but_python():

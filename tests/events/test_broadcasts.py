@@ -10,11 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import audiences, broadcasts, items, watching
+from events import audiences, broadcasts, items, marks, watching
 from events.broadcasts import BroadcastOver, BroadcastUnknown, MayNotBroadcast
 from events.drafts import Draft
 from events.errors import Invalid
-from events.models import Broadcast, BroadcastDismissal, Event
+from events.models import Broadcast, BroadcastMark, Event
 from tests.events.support import events_on, types_on
 
 HELLO = Draft(message="Hello", audience=("system",))
@@ -31,7 +31,7 @@ def begin_at(moment):
 
 
 def messages(user):
-    return [broadcast.message for broadcast in broadcasts.active(user)]
+    return [broadcast.message for broadcast in marks.active(user)]
 
 
 def refused_fields(work):
@@ -309,30 +309,30 @@ def test_the_reach_counts_each_once(users, group, item):
 def test_dismissed_it_is_gone_on_every_device_of_that_user(users):
     broadcast = broadcasts.send(users.admin, HELLO)
 
-    broadcasts.dismiss(users.bob, broadcast.pk)
-    broadcasts.dismiss(users.bob, broadcast.pk)
+    marks.dismiss(users.bob, broadcast.pk)
+    marks.dismiss(users.bob, broadcast.pk)
 
     assert types_on(f"user:{users.bob.pk}") == ["SystemAlertDismissed"]
     assert (messages(users.bob), messages(users.carol)) == ([], ["Hello"])
-    assert broadcasts.dismissed(broadcast) == 1
+    assert marks.dismissals([broadcast.pk]) == {broadcast.pk: 1}
 
 
 def test_two_dismissals_at_once_are_one(users, background, held):
     broadcast = broadcasts.send(users.admin, HELLO)
 
-    with held(lambda: broadcasts.dismiss(users.bob, broadcast.pk)):
-        second = background(lambda: broadcasts.dismiss(users.bob, broadcast.pk))
+    with held(lambda: marks.dismiss(users.bob, broadcast.pk)):
+        second = background(lambda: marks.dismiss(users.bob, broadcast.pk))
     second.result(20)
 
     assert types_on(f"user:{users.bob.pk}") == ["SystemAlertDismissed"]
-    assert BroadcastDismissal.objects.count() == 1
+    assert BroadcastMark.objects.count() == 1
 
 
 def test_nobody_dismisses_what_is_not_for_them(users):
     broadcast = broadcasts.send(users.admin, replace(HELLO, audience=(f"user:{users.carol.pk}",)))
 
     with pytest.raises(BroadcastUnknown):
-        broadcasts.dismiss(users.bob, broadcast.pk)
+        marks.dismiss(users.bob, broadcast.pk)
 
     assert types_on(f"user:{users.bob.pk}") == []
 

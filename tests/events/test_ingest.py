@@ -131,6 +131,12 @@ def test_no_key_is_for_what_rows_are_folded_from(post, mighty, name):
     assert nothing_written()
 
 
+@pytest.mark.parametrize("name", ["JobProgressed", "JobState"])
+def test_no_key_is_for_what_is_never_in_the_log(post, mighty, name):
+    assert fields_of(post({"events": [event(type=name)]}, mighty), 422) == ["events.0.type"]
+    assert nothing_written()
+
+
 def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itself(users, post, mighty):
     ours = jobs.queue(users.alice, name="slow", params={})
     before = types_on(f"job:{ours.pk}")
@@ -144,6 +150,9 @@ def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itsel
     )
     forged = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"job_id": str(ours.pk)}}
     assert fields_of(post({"events": [forged]}, mighty), 422) == ["events.0.type"]
+    said = {"job_id": str(ours.pk), "user_id": "7", "data": "I am it"}
+    in_its_name = event(channels=["user:7"], type="JobSent") | {"data": said}
+    assert fields_of(post({"events": [in_its_name]}, mighty), 422) == ["events.0.type"]
     nobodys = event(channels=["user:7"], type="TaskComplete") | {"data": done | {"user_id": "me"}}
     assert fields_of(post({"events": [nobodys]}, mighty), 422) == ["events.0.data.user_id"]
     intruding = event(channels=[f"job:{ours.pk}"], type="TaskComplete") | {"data": done}
@@ -226,6 +235,31 @@ def test_the_same_id_sent_twice_at_once_is_appended_once(key, held, background):
         second = background(lambda: ingest.append_all(key[0], [one]))
         until_someone_waits()
     assert second.result(20) == [Event.objects.get().pk]
+
+
+def test_a_key_is_used_so_often_and_is_told_when_to_come_back(post, settings):
+    settings.EVENTS_KEY_POSTS_PER_MINUTE = 3
+    other = ingest.make_key(name="other", channels=["item:*"], types=["Cart*"])[1]
+    body = {"events": [event(), event()]}
+    assert [post(body).status_code for _ in range(3)] == [201] * 3
+
+    refused = post(body)
+
+    assert code_of(refused, 429) == "rate_limited"
+    assert 1 <= int(refused["Retry-After"]) <= 20  # a third of a minute
+    assert Event.objects.count() == 6
+    assert post(body, other).status_code == 201, "each key is counted alone"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_allowance SET spent_until = spent_until - interval '20 seconds'")
+    assert [post(body).status_code for _ in range(2)] == [201, 429]
+
+
+def test_what_is_refused_counts_too_and_what_no_key_came_with_does_not(post, settings):
+    settings.EVENTS_KEY_POSTS_PER_MINUTE = 2
+    assert post({"events": []}).status_code == 422
+    assert post(b"{").status_code == 400
+    assert post({"events": [event()]}).status_code == 429
+    assert [post({"events": [event()]}, "tt_wrong").status_code for _ in range(3)] == [401] * 3
 
 
 def test_a_declared_types_data_is_as_declared(post):

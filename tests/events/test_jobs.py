@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from events import channels, erasure, jobs, log, readmodels, retention, runs
 from events.channels import Channel
 from events.errors import ChannelUnknown, PayloadInvalid, PayloadTooLarge
-from events.jobs import JobOver, JobProgressed, JobUnknown
+from events.jobs import JobOver, JobProgressed, JobUnknown, TooManyJobs
 from events.models import Event, Job, JobFile, JobRun
 from events.runs import Failure, RunLost
 from tests.events.support import events_on, types_on, until_someone_waits
@@ -50,6 +50,52 @@ def reap(failure):
 
 
 # --- What people do --------------------------------------------------------------------------------
+
+
+def queue(user):
+    return jobs.queue(user, name="export", params={})
+
+
+def test_a_user_has_so_many_jobs_waiting_or_running_and_no_more(users, job, run, settings):
+    settings.EVENTS_JOBS_PER_USER = 3
+    waiting = [queue(users.alice), queue(users.alice)]
+
+    with pytest.raises(TooManyJobs):
+        queue(users.alice)
+
+    assert Job.objects.count() == JobRun.objects.count() == 3
+    queue(users.bob)  # each is counted alone
+    runs.complete(run, None)
+    queue(users.alice)
+    jobs.cancel(users.alice, waiting[0].pk)
+    queue(users.alice)
+    with pytest.raises(TooManyJobs):
+        queue(users.alice)
+
+
+def test_one_that_is_to_be_tried_again_is_waiting(users, job, run, settings):
+    settings.EVENTS_JOBS_PER_USER = 1
+    runs.fail(run, AGAIN)
+
+    with pytest.raises(TooManyJobs):
+        queue(users.alice)
+
+
+def test_of_two_asked_for_at_once_the_last_that_may_be_is_one(users, job, settings, held, background):
+    settings.EVENTS_JOBS_PER_USER = 2
+    with held(lambda: queue(users.alice)):
+        other = background(lambda: queue(users.alice))
+        until_someone_waits()
+
+    with pytest.raises(TooManyJobs):
+        other.result(20)
+    assert Job.objects.count() == 2
+
+
+def test_no_limit_is_none(users, settings):
+    settings.EVENTS_JOBS_PER_USER = 0
+    for _ in range(30):
+        queue(users.alice)
 
 
 def test_a_job_is_queued_with_its_event_for_its_channel_and_its_owner(users, job):
@@ -355,6 +401,16 @@ def test_progress_is_kept_with_the_run_and_not_in_the_log(job, run):
 
     assert jobs.progress_of([job.pk]) == {job.pk: {"done": 1, "total": 2, "message": "half"}}
     assert Event.objects.count() == before
+
+
+def test_a_run_begins_without_the_progress_of_the_one_before_it(job, run):
+    runs.beat(run, progress={"done": 3, "total": 5, "message": "three"})
+    runs.fail(run, AGAIN)
+    assert jobs.progress_of([job.pk]) != {}, "it stands while it waits"
+
+    runs.claim(job.pk, task_id="t2")
+
+    assert jobs.progress_of([job.pk]) == {}
 
 
 def test_a_transient_event_cannot_be_appended(job):

@@ -60,6 +60,7 @@ def test_a_notification_as_the_api_shows_it(users, api, item):
         "read": False,
         "archived": False,
         "created_at": stored.created_at.strftime("%FT%TZ"),
+        "broadcast": None,
     }
 
 

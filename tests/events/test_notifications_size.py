@@ -6,10 +6,12 @@ import time
 import pytest
 from django.db import connection
 
-from events import notifications
+from events import broadcasts, notifications
+from events.drafts import Draft
 from events.models import Notification
 
 MANY, FEW = 50_000, 50
+LIVE = 30  # broadcasts that stand in every inbox
 GOAL_SECONDS = 0.020
 SLOWER = 4  # times, where the machine is so busy that even the few take long
 PATHS = {
@@ -38,6 +40,8 @@ def inboxes(users):
     """Alice's inbox, which is full, and bob's, which is not."""
     fill(users.alice, MANY, start=1_000_000)
     fill(users.bob, FEW, start=2_000_000)
+    for number in range(LIVE):
+        broadcasts.send(users.admin, Draft(message=str(number), audience=("system",)))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE events_notification")  # as autovacuum does for tables that grow
     return users

@@ -19,6 +19,7 @@ from events import (
     items,
     jobs,
     log,
+    marks,
     notifications,
     preferences,
     readmodels,
@@ -81,6 +82,8 @@ def attend(person, item, chance):
             chance.choice(look)(person, told.pk)
         case "look":
             notifications.read_all(person)
+            for standing in marks.page(person, limit=1, before=None, unread=False, archived=False):
+                notifications.mark_unread(person, standing.broadcast.pk)
         case "choose":
             way = chance.choice(["live", "digest"])
             preferences.change(person, types={chance.choice(["comment", "watch"]): way})
@@ -115,7 +118,7 @@ def hear_an_admin(admin, person, chance):
         case "edit":
             broadcasts.change(admin, broadcasts.send(admin, draft).pk, title="Hear", severity="critical")
         case "dismiss":
-            broadcasts.dismiss(person, broadcasts.send(admin, draft).pk)
+            marks.dismiss(person, broadcasts.send(admin, draft).pk)
         case "recall":
             broadcasts.recall(admin, broadcasts.send(admin, draft).pk)
         case "recall a plan":

@@ -16,7 +16,7 @@ import psutil
 from project.embedded import free_port
 from tests.stack import ROOT, eventually
 
-CHILDREN = {"postgres", "valkey", "web", "worker", "beat"}
+CHILDREN = {"postgres", "valkey", "web", "worker", "jobs", "beat"}
 START_SECONDS = 40  # on a machine that does much else
 PROGRAM = [sys.executable, "-m", "project.run"]
 

@@ -35,7 +35,7 @@ SECRETS = {
     "VALKEY_PASSWORD": "vk0secret",
     "ALLOWED_HOSTS": HOST,
 }
-OURS = ("migrate", "web", "worker", "beat")
+OURS = ("migrate", "web", "worker", "jobs", "beat")
 
 
 def compose(given: dict[str, str]) -> dict[str, Any]:
@@ -71,16 +71,16 @@ def test_compose_refuses_to_start_without_a_secret(name):
 
 
 def test_the_services_are_those_of_the_design(services):
-    assert set(services) == {"postgres", "valkey", "migrate", "web", "worker", "beat", "nginx"}
+    assert set(services) == {"postgres", "valkey", "migrate", "web", "worker", "jobs", "beat", "nginx"}
     assert services["postgres"]["image"] == "postgres:18"
     assert services["valkey"]["image"] == "valkey/valkey:9"
     assert not {"container_name", "ports"} & set(services["web"]), "it could not be scaled"
     assert {name for name, service in services.items() if "ports" in service} == {"nginx"}
-    for name in ("web", "worker", "beat"):
+    for name in ("web", "worker", "jobs", "beat"):
         waits = services[name]["depends_on"]
         assert waits["migrate"]["condition"] == "service_completed_successfully"
         assert waits["postgres"]["condition"] == waits["valkey"]["condition"] == "service_healthy"
-    for name in ("postgres", "valkey", "worker", "nginx"):
+    for name in ("postgres", "valkey", "worker", "jobs", "nginx"):
         assert services[name]["healthcheck"]["test"]
 
 
@@ -185,7 +185,6 @@ class Deployed:
         given = settings_of(self.services[name])
         given["DATABASE_URL"] = given["DATABASE_URL"].replace("postgres:5432/tickertape", self._database)
         given["REDIS_URL"] = given["REDIS_URL"].replace("valkey:6379", self._redis)
-        given["REDIS_PREFIX"] = "compose"
         return environment(**given, PORT=str(self.port), HOSTNAME=socket.gethostname())
 
     def once(
@@ -239,7 +238,7 @@ def deployed(services, postgres) -> Iterator[Deployed]:
         made.start("valkey", [shell, option, f"VALKEY_PASSWORD={SECRETS['VALKEY_PASSWORD']}; {script}"])
         migrated = made.once(services["migrate"]["command"], name="migrate")
         assert migrated.returncode == 0, migrated.stdout + migrated.stderr
-        for name in ("web", "worker", "beat"):
+        for name in ("web", "worker", "jobs", "beat"):
             made.start(name)
         eventually(lambda: healthy(made), seconds=40, every=0.3)
         yield made
@@ -259,14 +258,16 @@ def healthy(deployed: Deployed) -> bool:
     return httpx.get(f"http://127.0.0.1:{deployed.port}/readyz", headers={"Host": HOST}).status_code == 200
 
 
-def test_the_workers_health_check_finds_it(deployed):
-    kind, script = deployed.services["worker"]["healthcheck"]["test"]
+@pytest.mark.parametrize("name", ["worker", "jobs"])
+def test_a_workers_health_check_finds_it(deployed, name):
+    kind, script = deployed.services[name]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
 
     script = script.replace("celery -A", f"{sys.executable} -m celery -A")
 
     def found() -> bool:  # it places events before it hears the broker, and Compose asks again too
-        return "pong" in deployed.once(["sh", "-c", script], name="worker").stdout
+        said = deployed.once(["sh", "-c", script], name=name).stdout
+        return f"{name}@" in said and "pong" in said
 
     eventually(found, seconds=40)
 

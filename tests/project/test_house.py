@@ -25,7 +25,7 @@ PARTS = {
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
     "docs", "bench", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
-PACKAGES = "tests/chaos/clients/package-lock.json"
+PACKAGES = "tests/package-lock.json"
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 

@@ -66,7 +66,7 @@ def test_the_secret_key_is_kept_and_nobody_elses_to_read(running):
     assert key.read_text().strip() not in running.output()
 
 
-@pytest.mark.parametrize("name", ["valkey", "postgres", "web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["valkey", "postgres", "web", "worker", "jobs", "beat"])
 def test_a_child_that_dies_is_started_again_and_that_is_said(running, name):
     before = running.pids()
     said = running.output().count(f"{name} was ended by SIGKILL")
@@ -158,9 +158,10 @@ def test_a_signal_ends_every_child_within_ten_seconds_whatever_it_is_doing(folde
     with run(folder / "data") as running:
         running.wait_ready()
         assert len(running.family()) > 10
-        worker = psutil.Process(running.pids()["worker"])
-        for process in (worker, *worker.children(recursive=True)):
-            process.suspend()
+        for name in ("worker", "jobs"):
+            worker = psutil.Process(running.pids()[name])
+            for process in (worker, *worker.children(recursive=True)):
+                process.suspend()
         with httpx.Client(base_url=f"http://127.0.0.1:{running.port}", timeout=30) as client:
             client.post("/api/session", json={"username": "bob", "password": "demo-bob"})
             with client.stream("GET", "/streams/me/") as stream:
@@ -260,7 +261,7 @@ def test_given_engines_are_used_and_none_is_started(folder, postgres, valkey):
     with run(folder / "data", DATABASE_URL=url, REDIS_URL=valkey.url, REDIS_PREFIX="given") as running:
         running.wait_ready()
 
-        assert set(running.pids()) == {"web", "worker", "beat"}
+        assert set(running.pids()) == {"web", "worker", "jobs", "beat"}
         assert not (running.folder / "postgres").exists()
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM auth_user").fetchone() == (4,)

@@ -18,7 +18,8 @@ from events.channels import ACCESS, Channel
 from events.registry import EventType
 from streams.batch import Batch, redis_channel
 from streams.hub import Hub
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 
 ITEM = Channel("item:42")
 
@@ -157,6 +158,12 @@ async def world(database):
     yield world
     world.redis.close()
     await world.run(connections.close_all)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_shown(settings):
+    """Leave presence to its own tests: no frame comes but those that a test brings about."""
+    settings.STREAMS_PRESENCE = False
 
 
 @pytest.fixture

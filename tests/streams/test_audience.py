@@ -5,7 +5,8 @@ import pytest
 from events.access import AccessChanged
 from events.channels import Channel
 from streams.audience import Audience
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 
 PEOPLE = [
     ("7", "one", {"item:1", "user:7"}),

@@ -10,7 +10,8 @@ from django.db import connections
 from events import jobs, log, runs
 from events.channels import job_channel
 from streams.jobs import until_over
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 from tests.streams.conftest import parse
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -27,7 +27,8 @@ from events.access import AccessChanged
 from events.channels import ACCESS, LOG, Channel
 from events.cursor import Cursor
 from streams.batch import Batch
-from streams.subscriber import Reader, Subscriber
+from streams.reader import Reader
+from streams.subscriber import Subscriber
 from tests.streams.conftest import StreamTested
 from tests.streams.ledger import Ledger, Witness
 from tests.streams.timeless import Bench, Process

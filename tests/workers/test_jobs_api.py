@@ -1,11 +1,12 @@
 """The HTTP API of jobs: what is refused writes nothing; what is asked for is queued, once."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from events import jobs, runs
 from events.models import Event, Job, JobRun
@@ -33,9 +34,12 @@ def test_a_job_is_asked_for_by_name(users, api):
     assert answer["Location"] == f"/api/jobs/{body['id']}"
     assert body == {
         "id": body["id"], "name": "slow", "state": "queued", "progress": None, "result": None, "error": None,
+        "params": {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}, "tries": 0,
+        "created_at": body["created_at"], "started_at": None, "ended_at": None,
         "stream": f"/streams/jobs/{body['id']}/",
     }  # fmt: skip
-    assert Job.objects.get().params == {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}
+    assert Job.objects.get().params == body["params"]
+    assert abs(datetime.fromisoformat(body["created_at"]) - timezone.now()) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("body", [None, {}, {"inputs": {}}, {"inputs": {"steps": 5}}])
@@ -98,6 +102,22 @@ def test_nobody_and_no_token_ask_for_nothing(users, api):
     client.headers.clear()
     assert code_of(client.post("/api/jobs/slow", {}), 403) == "csrf_failed"
     assert nothing_written()
+
+
+def test_more_jobs_than_a_user_may_have_are_refused_whoever_asks_how(users, api, settings):
+    settings.EVENTS_JOBS_PER_USER = 2
+    alice = api("alice")
+    first = alice.post("/api/jobs/slow").json()["id"]
+    assert alice.post("/api/jobs/slow").status_code == 202
+    events = Event.objects.count()
+
+    assert code_of(alice.post("/api/jobs/slow"), 429) == "too_many_jobs"
+    assert code_of(alice.post("/api/jobs/export", None, Idempotency_Key="k"), 429) == "too_many_jobs"
+
+    assert Event.objects.count() == events
+    alice.delete(f"/api/jobs/{first}")
+    # What was refused was not done: the key is still good for it.
+    assert alice.post("/api/jobs/export", None, Idempotency_Key="k").status_code == 202
 
 
 def test_sent_again_with_its_key_a_request_queues_one_job(users, api):

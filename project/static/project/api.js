@@ -124,6 +124,11 @@ export const api = {
   attention: (id, signal) => call("GET", `/api/items/${seg(id)}/watch`, { signal }),
   /** `what` is watch or mute. */
   attend: (id, what, wanted) => call(wanted ? "PUT" : "DELETE", `/api/items/${seg(id)}/${what}`),
+  jobs: (query, signal) => call("GET", `/api/jobs?${new URLSearchParams(query)}`, { signal }),
+  startJob: (name, params, key) => call("POST", `/api/jobs/${seg(name)}`, { body: params, key }),
+  cancelJob: (id) => call("DELETE", `/api/jobs/${seg(id)}`),
+  activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
+  dismissBroadcast: (id) => call("POST", `/api/broadcasts/${seg(id)}/dismiss`),
   preferences: (signal) => call("GET", "/api/preferences", { signal }),
   prefer: (preferences) => call("PUT", "/api/preferences", { body: preferences }),
 };

@@ -27,6 +27,12 @@ function furnish(element, properties, children) {
   return element;
 }
 
+/** Make an icon of lines, drawn in a square of 24; what it means must be said beside it. */
+export function icon(...paths) {
+  const drawn = paths.map((d) => svg("path", { d }));
+  return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, drawn);
+}
+
 /** Set an element's text, and leave it alone where it is right: screen readers hear each change. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -8,23 +8,39 @@
  */
 
 import { api } from "./api.js";
+import { Expiry, SEVERITIES, broadcastFromApi, broadcastFromEvent, isOver } from "./broadcasts.js";
 import { LIVE } from "./wire.js";
 
 const PAGE = 20;
 const UNREAD_HELD = 200; // the API's longest page
 const MOST = 99; // the bell counts no further
 
+const BROADCAST = "broadcast";
+
+const CHANGES = {
+  read: { read: true },
+  unread: { read: false, archived: false },
+  archive: { read: true, archived: true },
+};
+
 export class Inbox {
+  muted = new Set(); // items, as far as it was heard here
+
   #part;
   #rows = new Map(); // id → row
   #listed = []; // the ids of the pages, the latest first
   #next = null; // the token of the page behind them
-  #allUnread = false; // whether every unread row is held
+  #allUnread = true; // whether every unread row is held
   #raised;
+  #changed;
+  #wishes;
+  #expiry = new Expiry(() => this.#changed());
 
   /** `changed` is called after each change; `raised(row)` when somebody is told of something just now. */
-  constructor(wire, { changed, raised }) {
+  constructor({ wire, wishes }, { changed, raised }) {
+    this.#wishes = wishes;
     this.#raised = raised;
+    this.#changed = changed;
     this.#part = wire.join({
       load: (signal) =>
         Promise.all([
@@ -35,8 +51,17 @@ export class Inbox {
       events: {
         NotificationRaised: (event) => this.#raise(fromEvent(event)),
         NotificationsRead: (event) => this.#read(event),
-        NotificationUnread: ({ notification_id: id }) => this.#mark(id, { read: false, archived: false }),
-        NotificationArchived: ({ notification_id: id }) => this.#mark(id, { read: true, archived: true }),
+        NotificationUnread: ({ notification_id: id }) => this.#mark(id, CHANGES.unread),
+        NotificationArchived: ({ notification_id: id }) => this.#mark(id, CHANGES.archive),
+        ItemMuted: ({ item_id: item }) => this.muted.add(item),
+        ItemUnmuted: ({ item_id: item }) => this.muted.delete(item),
+        PreferencesChanged: () => this.#anew(),
+        SystemAlert: (event) => this.#hear(broadcastFromEvent(event)),
+        SystemAlertUpdated: (event) => this.#hearAnew(broadcastFromEvent(event)),
+        SystemAlertRecalled: ({ broadcast_id: id }) => this.#forget(id),
+        SystemAlertsRead: ({ broadcast_ids: ids }) => ids.forEach((id) => this.#mark(id, CHANGES.read)),
+        SystemAlertUnread: ({ broadcast_id: id }) => this.#mark(id, CHANGES.unread),
+        SystemAlertDismissed: ({ broadcast_id: id }) => this.#mark(id, CHANGES.archive),
       },
       changed,
     });
@@ -49,7 +74,7 @@ export class Inbox {
 
   /** Return the notifications that are to be shown, the latest first. */
   list() {
-    return this.#listed.map((id) => this.#rows.get(id)).filter((row) => !row.archived);
+    return this.#listed.map((id) => this.#rows.get(id)).filter((row) => !row.archived && !isOver(row));
   }
 
   /** Whether there are more behind the list. */
@@ -59,12 +84,53 @@ export class Inbox {
 
   /** Return what is unread, in no order. */
   unread() {
-    return [...this.#rows.values()].filter((row) => !row.read);
+    return [...this.#rows.values()].filter((row) => !row.read && !isOver(row));
   }
 
-  /** Whether more are unread than anybody counts. */
-  get countless() {
-    return !this.#allUnread || this.unread().length > MOST;
+  /** Return how many are unread, for a person; of what is not `before` them. */
+  count(before = () => false) {
+    const unread = this.unread().filter((row) => !before(row)).length;
+    return unread > MOST || !this.#allUnread ? `${MOST}+` : String(unread);
+  }
+
+  /** Whether all that is unread is held here. */
+  get allHeld() {
+    return this.#allUnread;
+  }
+
+  /** Have a notification read, unread or archived; what changes comes as an event, too. */
+  async mark(id, what) {
+    const row = this.#rows.get(id);
+    await api.markNotification(id, what);
+    this.#answered([row], CHANGES[what]);
+  }
+
+  /** Have all read that there is. */
+  async readAll() {
+    const rows = this.unread();
+    await api.readAll();
+    this.#answered(rows, CHANGES.read);
+  }
+
+  /** Have all read that was told of an item. */
+  async sawItem(itemId) {
+    const rows = this.unread().filter((row) => row.itemId === itemId);
+    await api.sawItem(itemId);
+    this.#answered(rows, CHANGES.read);
+  }
+
+  /** Be told of nothing about an item any more, or of what there is. */
+  async mute(itemId, wanted) {
+    await api.attend(itemId, "mute", wanted);
+    if (wanted) this.muted.add(itemId);
+    else this.muted.delete(itemId);
+    this.#changed();
+  }
+
+  /** Take in an answer, where no event came meanwhile: that may be a later one, of another device. */
+  #answered(rows, changes) {
+    for (const row of rows) if (row && this.#rows.get(row.id) === row) this.#rows.set(row.id, { ...row, ...changes });
+    this.#changed();
   }
 
   /** Get the next page of the list. */
@@ -92,6 +158,35 @@ export class Inbox {
       if (!listed.has(row.id)) this.#listed.push(row.id);
     }
     this.#next = next;
+    this.#awaitExpiry();
+  }
+
+  #anew() {
+    this.#part.reload();
+  }
+
+  /** Put a broadcast in, unless the user wants to hear of none. Toasts say it aloud. */
+  #hear(said) {
+    const delivery = this.#wishes.delivery(said);
+    if (delivery) this.#raise(fromBroadcast(said, { read: false, archived: false, delivery }));
+    this.#awaitExpiry();
+  }
+
+  /** Have a broadcast say something else, where it stands. */
+  #hearAnew(said) {
+    const row = this.#rows.get(said.id);
+    if (row) this.#rows.set(said.id, fromBroadcast(said, row));
+    if (this.#wishes.any) this.#anew(); // what is critical now is kept out no more
+    this.#awaitExpiry();
+  }
+
+  #forget(id) {
+    this.#rows.delete(id);
+    this.#listed = this.#listed.filter((each) => each !== id);
+  }
+
+  #awaitExpiry() {
+    this.#expiry.wait([...this.#rows.values()].filter((row) => !isOver(row)).map((row) => row.expiresAt));
   }
 
   #raise(row) {
@@ -99,13 +194,14 @@ export class Inbox {
     this.#rows.set(row.id, row);
     this.#listed = [row.id, ...this.#listed.filter((id) => id !== row.id)];
     const news = !known || known.count !== row.count;
-    if (news && row.delivery === "live" && this.#part.state === LIVE) this.#raised(row);
+    if (news && row.kind !== BROADCAST && row.delivery === "live" && this.#part.state === LIVE) this.#raised(row);
   }
 
   #read({ notification_ids: ids, item_id: item }) {
     const all = ids === null && item === null;
     for (const row of this.unread()) {
-      if (all || (ids === null ? row.itemId === item : ids.includes(row.id))) this.#mark(row.id, { read: true });
+      if (row.kind === BROADCAST) continue; // those are read by events of their own
+      if (all || (ids === null ? row.itemId === item : ids.includes(row.id))) this.#mark(row.id, CHANGES.read);
     }
     if (all) this.#allUnread = true;
     this.#countAgain();
@@ -125,6 +221,10 @@ export class Inbox {
 }
 
 function fromApi(row) {
+  if (row.broadcast) {
+    const said = broadcastFromApi({ ...row, ...row.broadcast, starts_at: row.created_at });
+    return fromBroadcast(said, row);
+  }
   return shaped(row, { id: row.id, read: row.read, archived: row.archived, at: new Date(row.created_at) });
 }
 
@@ -132,6 +232,23 @@ function fromEvent(event) {
   const id = event.notification_id;
   return shaped(event, { id, read: false, archived: false, at: new Date(event.timestamp * 1000) });
 }
+
+/** Broadcasts stand among notifications; their severity is a word, so that nobody needs colours. */
+const fromBroadcast = ({ id, title, message, severity, link, startsAt, expiresAt }, { read, archived, delivery }) => ({
+  id,
+  read,
+  archived,
+  at: startsAt,
+  kind: BROADCAST,
+  message: `${SEVERITIES[severity] ?? severity}: ${title ? `${title} — ` : ""}${message}`,
+  severity,
+  link,
+  itemId: null,
+  jobId: null,
+  count: 1,
+  delivery,
+  expiresAt,
+});
 
 const shaped = ({ kind, message, item_id, job_id, count, delivery }, own) => ({
   ...own,

@@ -1,6 +1,7 @@
 /** An open item: its comments on the tape, live, the light, and the form to add one. */
 
 import { api, freshKey } from "./api.js";
+import { Attention } from "./attention.js";
 import { CommentRow, onKeys } from "./comment.js";
 import { Field, announce, focusHeading, form, h, say } from "./dom.js";
 import { Feed } from "./feed.js";
@@ -19,9 +20,10 @@ const REFUSALS = {
 export class ItemView {
   #id;
   #user;
-  #wire;
+  #page;
   #item = null;
   #feed = null; // while it is open
+  #attention = null;
   #light = new Light();
   #rows = new Map();
   #unseenIds = new Set(); // new comments below what is on the screen
@@ -39,10 +41,10 @@ export class ItemView {
   #composer;
 
   /** `known` is the item as a list had it, or null: what can be shown before it is loaded. */
-  constructor(id, user, wire, known) {
+  constructor(id, page, known) {
     this.#id = id;
-    this.#user = user;
-    this.#wire = wire;
+    this.#page = page;
+    this.#user = page.user;
     this.#composer = this.#makeComposer();
     this.element = h(
       "section",
@@ -66,8 +68,10 @@ export class ItemView {
   /** Load the item and follow it until `stop`. */
   start() {
     focusHeading(this.#heading);
-    this.#feed = new Feed(this.#wire, this.#id, () => this.#schedule());
-    // Presence has its place here: `this.#parts.append(new Presence(this.#wire, this.#id).element)`, left in `stop`.
+    this.#feed = new Feed(this.#page.wire, this.#id, () => this.#schedule());
+    this.#attention = new Attention(this.#page, this.#id);
+    // Presence has its place here, before it: `new Presence(this.#page, this.#id)`, left in `stop`.
+    this.#parts.append(this.#attention.element);
     this.#loadItem();
     this.#show();
     window.addEventListener("scroll", () => this.#nearEnd && this.#seen(), {
@@ -80,6 +84,8 @@ export class ItemView {
   stop() {
     this.#leaving.abort();
     this.#feed.stop();
+    this.#attention.stop();
+    this.#page.seen.look(null);
     cancelAnimationFrame(this.#frame);
   }
 
@@ -132,6 +138,7 @@ export class ItemView {
     const mine = added.some((comment) => comment.authorId === this.#user.id);
     if (wasNearEnd || (mine && this.#firstShown)) this.#toEnd();
     else this.#notSeen(added, comments);
+    if (!this.#firstShown) this.#page.seen.look(this.#id);
     this.#firstShown = true;
   }
 
@@ -226,6 +233,8 @@ export class ItemView {
   #showRefusal(problem) {
     this.#list.hidden = true;
     this.#composer.element.hidden = true;
+    this.#parts.hidden = true;
+    this.#page.seen.look(null);
     this.#unseen.hidden = true;
     const [title, advice] = REFUSALS[problem.status] ?? ["This does not work", problem.message];
     say(this.#heading, title);

@@ -5,9 +5,12 @@ import { Bell } from "./bell.js";
 import { focusHeading, h } from "./dom.js";
 import { ItemView } from "./item.js";
 import { ItemList } from "./items.js";
+import { Jobs } from "./jobs.js";
 import { showLogin } from "./login.js";
 import { mark } from "./mark.js";
+import { Toasts } from "./toasts.js";
 import { Wire } from "./wire.js";
+import { Wishes } from "./wishes.js";
 
 const boot = JSON.parse(document.getElementById("boot").textContent);
 const root = document.getElementById("root");
@@ -16,7 +19,7 @@ const userBar = document.getElementById("user-bar");
 const otherTabs = new BroadcastChannel("tickertape-session");
 
 let user = boot.user;
-let wire = null; // of the user
+let page = null; // what its parts share, while somebody is logged in
 let list = null;
 let open = null; // the ItemView
 
@@ -34,7 +37,7 @@ function show({ arriving = false } = {}) {
   }
   const id = itemOf(location.pathname);
   document.body.dataset.view = id ? "item" : "items";
-  if (!wire) begin();
+  if (!page) begin();
   if (!list) {
     list = new ItemList(user, go);
     root.replaceChildren(h("div", { class: "desk" }, list.element, h("div", { class: "desk__main" })));
@@ -45,7 +48,7 @@ function show({ arriving = false } = {}) {
   list.select(id);
   const place = root.querySelector(".desk__main");
   if (id) {
-    open = new ItemView(id, user, wire, list.find(id));
+    open = new ItemView(id, page, list.find(id));
     place.replaceChildren(open.element);
     open.start();
   } else {
@@ -58,13 +61,13 @@ function show({ arriving = false } = {}) {
 
 /** Make what stays for as long as the user does: the wire, and the parts of the bar that live on it. */
 function begin() {
-  wire = new Wire();
-  const page = { wire, user, go };
-  barParts.replaceChildren(
-    // Jobs have their place here: `new Jobs(page).element,`
-    new Bell(page).element,
-  );
-  // Toasts have theirs here: `new Toasts(page, document.getElementById("toasts"));`
+  const wire = new Wire();
+  page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs, wishes: new Wishes(wire) };
+  const bell = new Bell(page);
+  page.seen = bell.seen;
+  page.parts.push(new Jobs(page), bell);
+  barParts.replaceChildren(...page.parts.map((part) => part.element));
+  page.parts.push(new Toasts(page, document.getElementById("toasts")));
 }
 
 function go(path) {
@@ -84,8 +87,9 @@ function left(notice) {
   user = null;
   open?.stop();
   list?.stop();
-  wire?.stop();
-  open = list = wire = null;
+  for (const part of page?.parts ?? []) part.stop();
+  page?.wire.stop();
+  open = list = page = null;
   barParts.replaceChildren();
   delete document.body.dataset.view;
   showUser();

@@ -7,11 +7,12 @@ export class Panel {
   button;
 
   #body;
+  #heading;
 
   /** `opened` and `closed` are called when it was; `tools` stand beside its heading. */
   constructor({ name, title, button, tools = [], opened = () => {}, closed = () => {} }) {
     const id = freshId(name);
-    const heading = h("h2", { id: `${id}-heading`, class: "drop__heading", tabindex: "-1", autofocus: true }, title);
+    const heading = (this.#heading = h("h2", { id: `${id}-heading`, class: "drop__heading", tabindex: "-1", autofocus: true }, title));
     this.#body = h("div", { class: "drop__body" });
     // A popover: the browser keeps the focus right, and takes Escape and clicks elsewhere.
     this.element = h(
@@ -44,6 +45,11 @@ export class Panel {
   /** Show other content in it. */
   show(...content) {
     this.#body.replaceChildren(...content);
+  }
+
+  /** Focus its heading, for want of something better. */
+  focus() {
+    this.#heading.focus();
   }
 
   /** Close it; the focus goes back to where it was. */

@@ -6,19 +6,16 @@ its clients meet as lines of JSON: `connect`, `frame`, `cut`, `gaveup`, in the o
 library and with all its repetitions, if there are any.
 """
 
-import fcntl
 import functools
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import npm
 from tests.browser import chromium
 
 HERE = Path(__file__).parent
-INSTALL_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +39,10 @@ def available() -> tuple[Program, ...]:
 def _found() -> Iterator[Program]:
     yield Program("lean", _python("lean"), None)
     yield Program("httpx", _python("httpx_client"), 6)
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        _left_out("npm's eventsource", "Node.js and npm, on Debian: apt-get install nodejs npm")
-    elif not _installed(npm):
-        _left_out("npm's eventsource", "what `npm ci` says above")
+    if npm.packages() is None:
+        _left_out("npm's eventsource", f"what `npm ci` says above, or {npm.HOW_TO_GET_IT}")
     else:
-        yield Program("npm", (node, str(HERE / "eventsource.mjs")), 5)
+        yield Program("npm", ("node", str(HERE / "eventsource.mjs")), 5)
     if chromium.executable() is None:
         _left_out("Chromium's EventSource", "a Chromium, on Debian: apt-get install chromium")
     else:
@@ -61,18 +55,3 @@ def _python(module: str) -> tuple[str, ...]:
 
 def _left_out(what: str, lacks: str) -> None:
     sys.stderr.write(f"chaos: {what} is left out, for want of {lacks}.\n")
-
-
-def _installed(npm: str) -> bool:
-    """Install what package-lock.json names, where it is not yet; return whether it is there."""
-    lock, made = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # another run may be at it
-        if made.exists() and made.stat().st_mtime >= lock.stat().st_mtime:
-            return True
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        try:
-            done = subprocess.run(command, cwd=HERE, stdout=subprocess.DEVNULL, timeout=INSTALL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0

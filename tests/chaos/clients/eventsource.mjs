@@ -6,11 +6,15 @@ function say(name, kind, facts) {
   process.stdout.write(JSON.stringify({ c: name, t: Date.now() / 1000, k: kind, ...facts }) + '\n');
 }
 
-function take(name, event) {
+function take(client, event) {
   const data = JSON.parse(event.data);
   const token = (event.type === 'CommentAdded' ? data.text : data.token) ?? null;
-  const facts = event.type.startsWith('stream.') ? { data } : {};
-  say(name, 'frame', { id: event.lastEventId || null, event: event.type, token, ...facts });
+  const transient = event.type === 'PresenceChanged';
+  const facts = transient || event.type.startsWith('stream.') ? { data } : {};
+  // A frame that has no id is given the last one (WHATWG HTML 9.2.6).
+  const id = transient && event.lastEventId === client.last ? null : event.lastEventId || null;
+  client.last = event.lastEventId;
+  say(client.name, 'frame', { id, event: event.type, token, ...facts });
 }
 
 // It dispatches what it gets by name, and only to who asked for that name; here all are wanted.
@@ -18,7 +22,7 @@ class All extends EventSource {
   #client;
 
   constructor({ name, base, path, cookie }) {
-    const client = { name, asked: null };
+    const client = { name, asked: null, last: '' };
     super(base + path, {
       fetch: (url, init) => {
         client.asked = init.headers['Last-Event-ID'] ?? null;
@@ -36,7 +40,7 @@ class All extends EventSource {
       const why = event.code ? `status ${event.code}` : event.message || 'closed';
       say(name, this.readyState === EventSource.CLOSED ? 'gaveup' : 'cut', { why });
     } else {
-      take(name, event);
+      take(this.#client, event);
     }
     return super.dispatchEvent(event);
   }

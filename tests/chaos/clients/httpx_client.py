@@ -81,8 +81,7 @@ class Client:
         return status
 
     def _take(self, event: ServerSentEvent) -> None:
-        if event.id:
-            self._last = event.id
+        last, self._last = self._last, event.id or self._last
         if event.retry is not None:
             self._retry = event.retry / 1000
         if not event.data:
@@ -90,8 +89,11 @@ class Client:
             return
         data = event.json()
         token = data.get("text") if event.event == "CommentAdded" else data.get("token")
-        facts = {"data": data} if event.event.startswith("stream.") else {}
-        self._say("frame", id=event.id or None, event=event.event, token=token, **facts)
+        transient = event.event == "PresenceChanged"
+        facts = {"data": data} if transient or event.event.startswith("stream.") else {}
+        # The library gives the last id to a frame that has none.
+        cursor = None if transient and event.id == last else event.id or None
+        self._say("frame", id=cursor, event=event.event, token=token, **facts)
 
 
 async def main() -> None:

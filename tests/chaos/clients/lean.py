@@ -227,7 +227,7 @@ class Client:
         data = json.loads(found[b"data"])
         event = found.get(b"event", b"message").decode()
         token = data.get("text") if event == "CommentAdded" else data.get("token")
-        facts = {"data": data} if event.startswith("stream.") else {}
+        facts = {"data": data} if event.startswith("stream.") or event == "PresenceChanged" else {}
         self.say("frame", id=cursor, event=event, token=token, **facts)
 
 

@@ -1,0 +1,65 @@
+/** One notification in the bell's list: what happened, when, and what can be done about it. */
+
+import { h, say } from "./dom.js";
+import { ago, showAgo } from "./time.js";
+
+export class NoteRow {
+  #row = null;
+  #actions;
+  #main;
+  #unread = h("span", { class: "sr-only" }, "Unread. ");
+  #words = h("bdi", { class: "note__words" });
+  #time;
+  #read;
+  #mute;
+
+  /** `actions` has `open(row)`, `mark(row, what)` and `mute(row)`, which report what goes wrong themselves. */
+  constructor(row, actions) {
+    this.#actions = actions;
+    this.#time = ago(row.at);
+    // What is about an item leads there; all else is done when it is read.
+    const onclick = (event) => actions.open(this.#row, event);
+    const inside = [this.#unread, this.#words];
+    this.#main = row.itemId
+      ? h("a", { class: "note__main", href: `/items/${row.itemId}`, onclick }, inside)
+      : h("button", { class: "note__main", type: "button", onclick }, inside);
+    this.#read = this.#button("read", () => actions.mark(this.#row, this.#row.read ? "unread" : "read"));
+    const archive = this.#button("archive", () => actions.mark(this.#row, "archive"));
+    archive.textContent = "Archive";
+    this.#mute = row.itemId && this.#button("mute", () => actions.mute(this.#row));
+    this.element = h(
+      "li",
+      { class: `note note--${row.kind}`, "data-id": row.id },
+      h("span", { class: "note__dot", "aria-hidden": "true" }),
+      this.#main,
+      h("div", { class: "note__foot" }, this.#time, this.#read, archive, this.#mute),
+    );
+  }
+
+  /** Show the notification as it is now. */
+  show(row, { muted }) {
+    const before = this.#row;
+    this.#row = row;
+    this.element.classList.toggle("note--unread", !row.read);
+    this.#unread.hidden = row.read;
+    say(this.#words, row.message);
+    if (before?.at.getTime() !== row.at.getTime()) showAgo(this.#time, row.at);
+    say(this.#read, row.read ? "Mark unread" : "Mark read");
+    if (this.#mute) say(this.#mute, muted ? "Unmute" : "Mute");
+    // What a button is for stands beside it for eyes only.
+    const about = { mute: "the item of " };
+    for (const button of this.element.querySelectorAll("[data-do]")) {
+      const name = `${button.textContent} ${about[button.dataset.do] ?? ""}“${row.message}”`;
+      if (button.ariaLabel !== name) button.ariaLabel = name;
+    }
+  }
+
+  /** Focus its main part. */
+  focus() {
+    this.#main.focus();
+  }
+
+  #button(name, onclick) {
+    return h("button", { class: "link", type: "button", "data-do": name, onclick });
+  }
+}

@@ -1,0 +1,288 @@
+"""A stream whose reader talks back: channels are added and dropped while it goes on.
+
+    {"add": ["item:7"], "after": "<cursor>", "drop": ["item:3"]}
+
+A change is made at a place on the tape, the reader's own, and said there: `stream.channels`, whose id is
+that place. For what is dropped nothing follows it, for what is added everything does. With `after` comes
+first what the added channels had between there and that place, oldest first, but for what this connection
+has brought already by a channel that it still reads. `stream.live` ends it. So nothing is lost, and
+nothing comes twice.
+
+What cannot be done is answered with `stream.error`, and changes nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from typing import Annotated
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from pydantic import Field, ValidationError
+
+from events.channels import SYSTEM, Channel
+from events.cursor import Cursor
+from events.errors import FieldError, Invalid, TickertapeError, TooManyChannels, Unavailable
+from events.http import MOST_FAULTS, described
+from events.rest import Body, MalformedJson
+from streams import places, sse
+from streams.hub import Hub
+from streams.permission import admit_again, readable
+from streams.replay import Stretch
+from streams.subscriber import DATABASE_AWAY, REREAD_SECONDS, Subscriber
+
+CLOSER_SECONDS = 0.05  # between two looks whether the hub has come to where a client says it stands
+
+Frames = AsyncGenerator[bytes]
+Names = Annotated[list[str], Field(max_length=1_000)]
+
+
+class Change(Body):
+    """What a reader may ask for."""
+
+    add: Names = Field(default_factory=list)
+    drop: Names = Field(default_factory=list)
+    after: str | None = None
+
+    @classmethod
+    def read(cls, text: str | None) -> "Change":
+        """Read a message; raise MalformedJson or Invalid."""
+        if text is None:
+            raise MalformedJson("A message is text, and JSON.")
+        try:
+            change = cls.model_validate_json(text)
+        except ValidationError as error:
+            faults = error.errors()
+            if faults[0]["type"] == "json_invalid":
+                raise MalformedJson("The message is not JSON.") from None
+            raise Invalid(
+                errors=tuple(
+                    FieldError(".".join(map(str, fault["loc"])) or "message", fault["msg"])
+                    for fault in faults[:MOST_FAULTS]
+                )
+            ) from None
+        if not change.add and not change.drop:
+            raise Invalid(errors=(FieldError("add", "names no channel, and neither does drop"),))
+        if change.after is not None and not change.add:
+            raise Invalid(errors=(FieldError("after", "is for what is added, and nothing is"),))
+        return change
+
+    def faults(self, channels: frozenset[Channel]) -> Iterator[FieldError]:
+        """Yield what does not fit what is read now."""
+        for field, names in (("add", self.add), ("drop", self.drop)):
+            for number, name in enumerate(names):
+                if name in names[:number]:
+                    yield FieldError(f"{field}.{number}", "is named twice")
+                elif (name in channels) == (field == "add"):
+                    yield FieldError(
+                        f"{field}.{number}", "is read already" if field == "add" else "is not read here"
+                    )
+        if not self.add and channels <= set(self.drop):
+            yield FieldError("drop", "leaves no channel: close the connection instead")
+
+
+def error_frame(error: TickertapeError) -> bytes:
+    """Return the frame that says what is wrong, as problem+json would."""
+    return sse.control("error", described(error))
+
+
+class Conversation:
+    """One connection: its stream, and what its reader asks for meanwhile."""
+
+    def __init__(self, hub: Hub, subscriber: Subscriber) -> None:
+        self._hub = hub
+        self._subscriber = subscriber
+        self._asked: asyncio.Queue[str | None] = asyncio.Queue(1)
+        self._chunks: Frames | None = None
+        self._step: asyncio.Task[bytes | None] | None = None  # what comes next, under way
+        self._opened = False
+        self._placed = False  # the present subscriber has found its place
+        self._since: dict[Channel, int] = {}  # above which it has brought a channel's events
+
+    async def ask(self, text: str | None) -> None:
+        """Hand over a message of the reader's, None for one that is no text; waits while one is answered."""
+        await self._asked.put(text)
+
+    async def frames(self, last_event_id: str | None) -> Frames:
+        """Yield frames from the opening one to the ending one, as `Subscriber.chunks` does chunks."""
+        asking: asyncio.Task[str | None] | None = None
+        try:
+            self._begin(last_event_id)
+            while self._step is not None:
+                asking = asking or asyncio.create_task(self._asked.get())
+                # Nothing can be changed of a stream that is not open yet.
+                both = {self._step, asking} if self._opened else {self._step}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for frame in self._stepped():
+                    yield frame
+                if asking.done() and self._opened and self._step is not None:
+                    text, asking = asking.result(), None
+                    async with contextlib.aclosing(self._answer(text)) as answer:
+                        async for frame in answer:
+                            yield frame
+        finally:
+            if asking is not None:
+                asking.cancel()
+            await self._stop()
+
+    # --- one stream after the other --------------------------------------------------------------
+
+    def _begin(self, last_event_id: str | None) -> None:
+        self._placed = False
+        self._chunks = self._subscriber.chunks(last_event_id)
+        self._step = asyncio.create_task(self._next(self._chunks))
+
+    @staticmethod
+    async def _next(chunks: Frames) -> bytes | None:
+        return await anext(chunks, None)
+
+    def _stepped(self) -> Iterator[bytes]:
+        """Yield the frames of the next chunk, if there is one, and go on; at the end there is no step."""
+        if self._step is None or not self._step.done() or self._chunks is None:
+            return
+        chunk = self._step.result()
+        self._placed = True
+        for frame in sse.split(chunk or b""):
+            fields = sse.fields(frame)
+            event = fields.get("event")
+            if event in ("stream.open", "stream.reset"):
+                if event == "stream.open" and self._opened:
+                    continue  # of the same connection, with other channels
+                self._opened = True
+                here = Cursor.parse(fields["id"]).position
+                self._since = dict.fromkeys(self._subscriber.channels, here)
+            yield frame
+        self._step = None if chunk is None else asyncio.create_task(self._next(self._chunks))
+
+    async def _stop(self) -> None:
+        """Leave the hub; what was under way is forgotten."""
+        if self._step is not None:
+            self._step.cancel()
+            await asyncio.gather(self._step, return_exceptions=True)
+        if self._chunks is not None:
+            await self._chunks.aclose()
+
+    # --- what the reader asks for ----------------------------------------------------------------
+
+    async def _answer(self, text: str | None) -> Frames:
+        try:
+            change = Change.read(text)
+            if faults := tuple(change.faults(self._subscriber.channels)):
+                raise Invalid(errors=faults[:MOST_FAULTS])
+            async with contextlib.aclosing(self._change(change)) as frames:
+                async for frame in frames:
+                    yield frame
+        except TickertapeError as error:
+            yield error_frame(error)
+        except (*DATABASE_AWAY, OperationalError, InterfaceError):
+            yield error_frame(Unavailable("The log does not answer; try again soon."))
+
+    async def _change(self, change: Change) -> Frames:
+        hub, old = self._hub, self._subscriber
+        doubt, after = (None, None)
+        if change.after is not None:
+            doubt, after = await places.find(hub, change.after)
+        epoch = hub.epoch
+        async with contextlib.aclosing(self._up_to(after or 0)) as frames:
+            async for frame in frames:
+                yield frame
+        here = old.proven
+        if here is None:
+            return  # it has ended, and says so itself
+        # Only now: whatever changed access up to here, and so in all that is missed, the check has seen.
+        since = hub.cursor
+        added = await self._admit(change)
+        dropped = old.channels & set(change.drop)
+        channels = (old.channels - dropped) | added
+        said = {"channels": sorted(channels), "added": sorted(added), "dropped": sorted(dropped)}
+        yield sse.control("channels", said, here)
+        if after is not None and here.epoch != epoch:
+            doubt = "epoch"
+        if after is not None and doubt is None:
+            async with contextlib.aclosing(self._missed(added, after, here)) as missed:
+                async for frame in missed:
+                    yield frame
+            if old.ended:
+                return
+            if since.position < hub.ring.start:  # it took long: what changed access is forgotten here
+                since = hub.cursor
+                await self._admit(change)
+        if doubt is not None:
+            oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
+            reset = {"reason": doubt, "oldest": oldest, "channels": sorted(added)}
+            yield sse.control("reset", reset, here)
+        await self._stop()
+        self._subscriber = old.instead(channels, since=since)
+        kept = {channel: self._since[channel] for channel in old.channels - dropped}
+        begun = here.position if after is None or doubt else min(after, here.position)
+        self._since = kept | dict.fromkeys(added, begun)
+        self._begin(str(here))
+
+    async def _admit(self, change: Change) -> frozenset[Channel]:
+        """Return the channels to be added; raise why one may not be, or TooManyChannels."""
+        old = self._subscriber
+        count = len(old.channels) + len(change.add) - len(change.drop)
+        if count > settings.STREAMS_MAX_CHANNELS:
+            error = FieldError("add", f"makes {count}; {settings.STREAMS_MAX_CHANNELS} is the most")
+            raise TooManyChannels(errors=(error,))
+        if not change.add:
+            return frozenset()
+        _, added = await admit_again(old.reader, lambda user: readable(user, change.add, field="add"))
+        most = settings.STREAMS_MAX_PER_CHANNEL
+        for channel in added:
+            if most and channel != SYSTEM and len(self._hub.audience.of(channel)) >= most:
+                error = FieldError("add", f"{channel} has all the streams that it may have")
+                raise Unavailable("There are too many streams; try again soon.", errors=(error,))
+        return added
+
+    async def _up_to(self, position: int) -> Frames:
+        """Yield what comes, until the reader stands at a position at least, or the stream is over."""
+        while self._step is not None:
+            if self._step.done():
+                for frame in self._stepped():
+                    yield frame
+                continue
+            proven = self._subscriber.proven if self._placed else None
+            if proven is not None and proven.position >= position:
+                return
+            await asyncio.wait({self._step}, timeout=CLOSER_SECONDS)
+
+    async def _missed(self, added: frozenset[Channel], after: int, here: Cursor) -> Frames:
+        """Yield the added channels' events above `after` up to here, but what was brought already."""
+        while after < here.position and not self._subscriber.ended:
+            try:
+                stretch = await self._hub.read(added, after)
+            except DATABASE_AWAY:
+                yield sse.KEEPALIVE
+                await asyncio.sleep(REREAD_SECONDS)
+                continue
+            if stretch.epoch != here.epoch:
+                return  # the stream will be reset
+            if stretch.oldest > after + 1:
+                oldest = str(Cursor(stretch.epoch, stretch.oldest - 1))
+                reset = {"reason": "pruned", "oldest": oldest, "channels": sorted(added)}
+                yield sse.control("reset", reset, here)
+                return
+            if stretch.covered_to <= after:
+                return  # the log lies behind what was seen of it: a new epoch will say so
+            frames, after = self._piece(stretch, after, here.position)
+            for frame in frames:
+                yield frame
+
+    def _piece(self, stretch: Stretch, after: int, upto: int) -> tuple[list[bytes], int]:
+        """Return some of a stretch's frames, and up to where they are all that is missing."""
+        frames: list[bytes] = []
+        size = 0
+        for event in stretch.above(after):
+            if event.position > upto:
+                break
+            brought = any(
+                event.position > self._since.get(Channel(name), event.position) for name in event.channels
+            )
+            if not brought:
+                size += len(event.frame)
+                if frames and size > settings.STREAMS_WRITE_BYTES:
+                    return frames, after
+                frames.append(event.frame)
+            after = event.position
+        return frames, min(stretch.covered_to, upto)

@@ -1,0 +1,26 @@
+"""Who reads: what a change of access is matched against, and what to ask again whether they still may."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a stream token says: who may read what, until when, and by what it may end sooner."""
+
+    user_id: str
+    channels: frozenset[str]
+    expires_at: int  # Unix seconds
+    session: str  # the digest of the session that asked for it
+    password: str  # a mark of the user's password
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads."""
+
+    user_id: str
+    session: str | None = None  # the session's digest, as AccessChanged names it
+    session_key: str | None = field(default=None, repr=False)  # a secret: for rechecks only
+    expires_at: float | None = None  # Unix seconds
+    username: str = field(default="", repr=False)
+    grant: Grant | None = None  # in place of a session

@@ -1,0 +1,383 @@
+"""Jobs as their owner sees them: the same in every tab, whenever it was opened, whatever dies."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.proxy import Proxy
+from tests.stack import Stack, eventually
+from tests.workers.test_jobs import kill_children
+
+LEASE_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def crew(postgres, valkey, chromium, tmp_path_factory):
+    """A service of these tests' own: its workers are killed, and a user may have three jobs."""
+    running = Stack(
+        postgres,
+        valkey,
+        tmp_path_factory.mktemp("cards"),
+        name="cards",
+        WORKERS_JOB_LEASE_SECONDS=str(LEASE_SECONDS),
+        EVENTS_JOBS_PER_USER="3",
+    )
+    with running:
+        running.start("daphne", "worker")
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def calm(crew):
+    """Leave a worker running, and no job behind."""
+    yield
+    if "worker" not in crew.processes:
+        crew.start("worker")
+    for user in ("alice", "bob"):
+        client = crew.login(user)
+        for job in client.get("/api/jobs").json()["results"]:
+            client.delete(f"/api/jobs/{job['id']}")
+        eventually(lambda client=client: all(over(job) for job in client.get("/api/jobs").json()["results"]))
+    with crew.connect() as connection:
+        connection.execute("DELETE FROM events_job")
+
+
+def over(job):
+    return job["state"] in ("complete", "failed", "cancelled")
+
+
+@pytest.fixture
+def panel(crew, open_tab):
+    """Open a tab with the panel of jobs open in it."""
+
+    def open_one(user="alice", *, at="", **options):
+        tab = open_tab(user, at=at or crew.url("daphne"), **options)
+        tab.open_jobs()
+        return tab
+
+    return open_one
+
+
+def value(tab, nth=0) -> float:
+    """Return how far the bar is."""
+    return tab.jobs.nth(nth).locator("progress").evaluate("bar => bar.position")
+
+
+def watch(tab) -> None:
+    """Note from now on all that the first card says; some of it is there for a second only."""
+    tab.page.evaluate(
+        """() => {
+          window.seen = [];
+          const panel = document.querySelector(".drop--jobs");
+          const look = () => {
+            const card = panel.querySelector(".job");
+            const text = (name) => card.querySelector(name).textContent.trim();
+            const now = card && `${text(".job__state")}: ${text(".job__line")}`;
+            if (now && window.seen.at(-1) !== now) window.seen.push(now);
+          };
+          new MutationObserver(look).observe(panel, { subtree: true, childList: true, characterData: true });
+          look();
+        }"""
+    )
+
+
+def saw(tab, *wanted, seconds=10) -> None:
+    """Wait until the card has said this, in this order, whatever it said in between."""
+
+    def all_of_it() -> bool:
+        seen = iter(tab.page.evaluate("window.seen"))
+        return all(any(each == said for said in seen) for each in wanted)
+
+    eventually(all_of_it, seconds=seconds, every=0.1)
+
+
+DIED = "The process that ran it died."
+
+
+def start_worker(crew, name) -> None:
+    """Start a worker and wait until it has work to do."""
+    log = crew.log(name)
+    before = log.read_text().count(" ready.") if log.exists() else 0
+    crew.start(name)
+    eventually(lambda: log.read_text().count(" ready.") > before, seconds=30)
+
+
+# --- In every tab, and for nobody else ------------------------------------------------------------
+
+
+def test_a_job_is_the_same_in_all_tabs_of_its_owner_and_nothing_to_others(panel):
+    here, there = panel(), panel()
+    bobs = panel("bob"), panel("bob")
+
+    here.start_slow(seconds=60)
+
+    for tab in (here, there):
+        tab.shows_job("Running")
+        eventually(lambda tab=tab: value(tab) > 0)
+        expect(tab.page.get_by_role("button", name="Jobs, 1 under way")).to_be_visible()
+    late = panel()
+    late.shows_job("Running", line=re.compile(r"\d+ % · Step \d+ of 20"), seconds=2.8)  # less than a step
+    assert value(late) > 0
+
+    there.page.get_by_role("button", name="Cancel: Slow job").click()
+
+    for tab in (here, there, late):
+        tab.shows_job("Cancelled")
+        expect(tab.page.get_by_role("button", name="Jobs", exact=True)).to_be_visible()
+        expect(tab.jobs.locator("progress")).to_be_hidden()
+    for tab in bobs:
+        expect(tab.page.get_by_text("You have asked for no job yet.")).to_be_visible()
+        expect(tab.jobs).to_have_count(0)
+
+
+def test_the_jobs_channel_is_left_when_it_is_over(panel, crew):
+    tab = panel()
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.start_slow(seconds=2)
+    tab.shows_job("Running")
+    job = crew.login("alice").get("/api/jobs").json()["results"][0]["id"]
+    tab.shows_job("Done", line="20 steps")
+
+    def channels():
+        tab.page.evaluate("1")  # Playwright hears of requests while it is asked something
+        return [re.findall(r"channel=([^&]+)", url) for url in asked if "/streams/" in url]
+
+    eventually(lambda: channels() == [[f"job%3A{job}"], []])
+
+
+def test_two_users_have_their_own(panel):
+    alice, bob = panel(), panel("bob")
+    alice.start_slow(seconds=0.5)
+    bob.start_slow(seconds=0.5, fail="error")
+
+    alice.shows_job("Done", line="20 steps")
+    bob.shows_job("Failed", line="It was told to fail at step 10.")
+    for tab in (alice, bob):
+        expect(tab.jobs).to_have_count(1)
+
+
+# --- What goes wrong --------------------------------------------------------------------------------
+
+
+def test_a_retry_is_seen_and_its_end(panel):
+    tabs = panel(), panel()
+    for tab in tabs:
+        watch(tab)
+
+    tabs[0].start_slow(seconds=6, fail="once")
+
+    for tab in tabs:
+        tab.shows_job("Done", line="20 steps, at try 2", seconds=20)
+        saw(
+            tab, "Trying again: It was told to fail at the first try.", "Running, try 2: 50 % · Step 10 of 20"
+        )
+
+
+def test_a_job_whose_process_is_killed_is_tried_again_before_ones_eyes(panel, crew):
+    tabs = panel(), panel()
+    tabs[0].start_slow(seconds=60)
+    for tab in tabs:
+        tab.shows_job("Running")
+        watch(tab)
+
+    kill_children(crew)
+
+    for tab in tabs:
+        saw(tab, f"Trying again: {DIED}", seconds=LEASE_SECONDS)
+        tab.shows_job("Running, try 2")
+
+
+def test_a_job_whose_worker_is_killed_says_so_within_its_lease(panel, crew):
+    tabs = panel(), panel()
+    tabs[0].start_slow(seconds=60)
+    for tab in tabs:
+        tab.shows_job("Running")
+        watch(tab)
+    start_worker(crew, "worker2")
+    try:
+        crew.kill("worker")
+
+        for tab in tabs:
+            saw(tab, f"Trying again: {DIED}", seconds=LEASE_SECONDS + 2)  # a look, and the way to the page
+            tab.shows_job("Running, try 2")
+        start_worker(crew, "worker")
+        crew.kill("worker2")
+
+        for tab in tabs:
+            tab.shows_job("Failed", line=DIED, seconds=LEASE_SECONDS + 2)
+    finally:
+        if "worker2" in crew.processes:
+            crew.kill("worker2")
+
+
+def test_a_result_that_is_not_json_is_a_failure_with_the_reason(panel):
+    tab = panel()
+    tab.start_slow(seconds=0.2, fail="result")
+    tab.shows_job("Failed", line=re.compile("JSON"))
+
+    tab.page.get_by_role("button", name="Again: Slow job").click()
+
+    expect(tab.jobs).to_have_count(2)
+    tab.shows_job("Failed", line=re.compile("JSON"))
+
+
+def test_what_ended_while_the_network_was_away_is_right_when_it_is_back(panel, crew):
+    with Proxy(crew.url("daphne")) as network:
+        tab = panel(at=network.url)
+        tab.start_slow(seconds=3)
+        tab.shows_job("Running")
+        network.cut()
+        expect(tab.page.get_by_text("Reconnecting. What is here may be old.")).to_be_visible(timeout=20_000)
+        client = crew.login("alice")
+        eventually(lambda: over(client.get("/api/jobs").json()["results"][0]))
+        tab.shows_job("Running")
+        network.restore()
+
+        tab.shows_job("Done", line="20 steps", seconds=20)
+
+
+def test_what_is_refused_is_said_where_it_was_asked(panel):
+    tab = panel()
+    tab.start_slow(seconds="-1")
+    expect(tab.page.get_by_label("Seconds")).to_have_attribute("aria-invalid", "true")
+    expect(tab.page.get_by_text("Input should be greater than or equal to 0.")).to_be_visible()
+    expect(tab.jobs).to_have_count(0)
+    tab.page.get_by_label("Seconds").fill("ten")
+    tab.page.get_by_role("button", name="Start", exact=True).click()
+    expect(tab.page.get_by_text("Type a number.")).to_be_visible()
+    tab.page.get_by_label("Seconds").fill("60")
+    tab.page.get_by_role("button", name="Start", exact=True).click()
+    tab.shows_job("Running")
+    for count in (2, 3):
+        tab.start_slow(seconds=60)
+        expect(tab.jobs).to_have_count(count)
+
+    tab.page.get_by_role("button", name="Export comments").click()
+
+    expect(tab.page.get_by_text("You have as many jobs waiting or running as you may")).to_be_visible()
+    expect(tab.jobs).to_have_count(3)
+
+
+# --- What comes of it ---------------------------------------------------------------------------------
+
+
+def test_an_export_is_downloaded(panel, crew):
+    client = crew.login("alice")
+    item = client.post("/api/items", json={"title": "Sheets"}).json()["id"]
+    client.post(f"/api/items/{item}/comments", json={"text": "=1+1"})
+    tab = panel()
+
+    tab.page.get_by_role("button", name="Export comments").click()
+    tab.shows_job("Done", line=re.compile(r"^\d+ comments?$"))
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("link", name=re.compile(r"Download comments-.*\.csv")).click()
+
+    text = download.value.path().read_text(encoding="utf-8-sig")
+    assert text.startswith("item,title,comment")
+    assert "'=1+1" in text
+
+
+def test_older_jobs_are_a_click_away(panel, crew):
+    client = crew.login("alice")
+    for n in range(12):
+        made = client.post("/api/jobs/slow", json={"steps": 1, "seconds": 0}).json()["id"]
+        eventually(lambda made=made: over(client.get(f"/api/jobs/{made}").json()))
+        assert n < 12
+    tab = panel()
+    expect(tab.jobs).to_have_count(10)
+
+    tab.page.get_by_role("button", name="Older jobs").click()
+
+    expect(tab.jobs).to_have_count(12)
+    expect(tab.page.get_by_role("button", name="Older jobs")).to_be_hidden()
+
+
+def test_a_text_is_streamed_token_by_token(panel):
+    tab = panel()
+    tab.page.get_by_role("button", name="Stream a text").click()
+    text = tab.page.locator(".launch__text")
+    expect(text).to_contain_text("A ticker tape")
+    assert "This one goes on." not in text.text_content()
+
+    expect(text).to_contain_text("It stopped in 1970. This one goes on.")
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_role("button", name="Jobs", exact=True).click()
+    expect(text).to_be_hidden()
+
+
+def test_a_browsers_fetch_hears_a_job_in_the_answer_to_its_own_request(panel):
+    tab = panel()
+
+    heard = tab.page.evaluate(
+        """async () => {
+          const token = document.cookie.match(/csrftoken=([^;]*)/)[1];
+          const answer = await fetch("/api/jobs/slow", {
+            method: "POST",
+            headers: {"Content-Type": "application/json", "X-CSRFToken": token, Accept: "text/event-stream"},
+            body: JSON.stringify({steps: 3, seconds: 1.5}),
+          });
+          let text = "", chunks = 0;
+          for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+            text += chunk;
+            chunks += 1;
+          }
+          return {chunks, names: [...text.matchAll(/^event: (.*)$/gm)].map(found => found[1])};
+        }"""
+    )
+
+    names = [name for name in heard["names"] if not name.startswith("stream.")]
+    assert (names[0], names[-1]) == ("start", "complete")
+    assert set(names[1:-1]) == {"progress"}
+    assert heard["chunks"] > 2, "as it happened"
+    tab.shows_job("Done", line="3 steps")
+
+
+# --- For everybody --------------------------------------------------------------------------------------
+
+
+def test_a_keyboard_starts_and_cancels_a_job_and_never_loses_its_place(crew, open_tab):
+    tab = open_tab("alice", at=crew.url("daphne"))
+    keys = tab.page.keyboard
+    tab.tab_to("Jobs")
+    keys.press("Enter")
+    assert tab.focused() == "My jobs"
+    tab.tab_to("Slow job…")
+    keys.press("Enter")
+    assert tab.focused() == "It fails"
+    keys.press("Tab")
+    keys.press("ControlOrMeta+a")
+    keys.type("60")
+    keys.press("Enter")
+    tab.shows_job("Running")
+    assert tab.focused() == "Slow job…"
+    tab.tab_to("Cancel: Slow job")
+
+    keys.press("Enter")
+
+    tab.shows_job("Cancelled")
+    assert tab.focused() == "Again: Slow job"
+    assert "Slow job: cancelled." in tab.said()
+    keys.press("Escape")
+    expect(tab.page.get_by_role("dialog", name="My jobs")).to_be_hidden()
+    assert tab.focused() == "Jobs"
+
+
+def test_a_screen_reader_hears_of_starts_and_retries_and_not_of_each_step(panel):
+    tab = panel()
+    tab.page.evaluate(
+        """() => {
+          window.said = [];
+          new MutationObserver((changes) => changes.forEach((change) =>
+            change.addedNodes.forEach((node) => window.said.push(node.textContent)),
+          )).observe(document.getElementById("announcer"), { childList: true });
+        }"""
+    )
+    tab.start_slow(seconds=2, fail="once")
+    tab.shows_job("Done", line="20 steps, at try 2")
+
+    eventually(lambda: len(tab.page.evaluate("window.said")) == 3)
+    assert tab.page.evaluate("window.said") == [
+        "Slow job: started.", "Slow job: it failed and is tried again.", "Your job “slow” is done"
+    ]  # fmt: skip

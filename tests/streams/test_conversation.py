@@ -1,0 +1,335 @@
+"""Channels that are added and dropped while a stream goes on: nothing is lost, nothing comes twice."""
+
+import asyncio
+import contextlib
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+from django.db import transaction
+
+from events import items, log
+from events.access import access_changed
+from events.channels import Channel
+from streams.conversation import Conversation
+from streams.reader import Grant, Reader
+from streams.subscriber import Subscriber
+from streams.tokens import mark_of
+from tests.streams.conftest import Frame, parse
+
+
+class Talk:
+    """A conversation and what was read of it."""
+
+    def __init__(self, hub, subscriber, cursor: str | None) -> None:
+        self.conversation = Conversation(hub, subscriber)
+        self._frames = self.conversation.frames(cursor)
+
+    async def frame(self) -> Frame:
+        async with asyncio.timeout(5):
+            return parse(await anext(self._frames))
+
+    async def until(self, event: str) -> list[Frame]:
+        """Return the frames up to the first of an event of the stream's own."""
+        found = [await self.frame()]
+        while found[-1].event != event:
+            found.append(await self.frame())
+        return found
+
+    async def take(self, number: int) -> list[int]:
+        found: list[int] = []
+        while len(found) < number:
+            frame = await self.frame()
+            if frame.event == "StreamTested":
+                found.append(frame.data["n"])
+        return found
+
+    async def say(self, **message) -> None:
+        async with asyncio.timeout(5):
+            await self.conversation.ask(json.dumps(message))
+
+    async def refused(self, text: str | None) -> Frame:
+        await self.conversation.ask(text)
+        return (await self.until("stream.error"))[-1]
+
+    async def close(self) -> None:
+        await self._frames.aclose()
+
+
+@pytest.fixture
+def talk(hub, users, world):
+    """Talk as alice, who may read three items of her own, and not bob's."""
+
+    @contextlib.asynccontextmanager
+    async def opened(*names: str, cursor: object = None):
+        who = str(users.alice.pk)
+        scope = frozenset(at.all) | {"item:999999", "user:999999", at.bobs}
+        grant = Grant(who, scope, int(time.time()) + 600, "a" * 32, mark_of(users.alice))
+        reader = Reader(user_id=who, session=grant.session, expires_at=grant.expires_at, grant=grant)
+        subscriber = Subscriber(hub, frozenset(map(Channel, names)), reader, since=hub.cursor)
+        talk = Talk(hub, subscriber, None if cursor is None else str(cursor))
+        try:
+            yield talk
+        finally:
+            await talk.close()
+
+    at = SimpleNamespace(opened=opened)
+    return at
+
+
+@pytest.fixture
+async def one(talk, users, world, hub):
+    """The names of three items."""
+
+    def make() -> list[str]:
+        return [f"item:{items.create_item(users.alice, title=str(n)).pk}" for n in range(3)]
+
+    talk.all = await world.run(make)
+    talk.bobs = await world.run(
+        lambda: f"item:{items.create_item(users.bob, title='x', visibility='members').pk}"
+    )
+    await world.append(channels=("item:42",))
+    await hub.look()
+    await hub._advance(hub.head)
+    return talk.all
+
+
+async def told(world, hub, *ns: int, channels) -> None:
+    """Append events and have the hub hear of them."""
+    after = hub.position
+    await world.append(*ns, channels=channels)
+    hub.apply(await world.batch(after))
+
+
+def ns(frames: list[Frame]) -> list[int]:
+    return [frame.data["n"] for frame in frames if frame.event == "StreamTested"]
+
+
+async def test_an_added_channel_is_heard_from_where_the_reader_stands(quiet, world, hub, talk, one):
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[b])
+        await stream.say(add=[b])
+        said = (await stream.until("stream.channels"))[-1]
+        assert said.data == {"channels": sorted([a, b]), "added": [b], "dropped": []}
+        assert said.id == str(hub.cursor)
+        await stream.until("stream.live")
+        await told(world, hub, 2, channels=[b])
+        await told(world, hub, 3, channels=[a, b])
+        await told(world, hub, 4, channels=[a])
+        assert await stream.take(3) == [2, 3, 4]
+
+
+async def test_what_an_added_channel_had_since_a_cursor_comes_first(quiet, world, hub, talk, one):
+    a, b, c = one
+    began = hub.cursor
+    await told(world, hub, 1, channels=[b])
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 2, channels=[a])
+        await told(world, hub, 3, channels=[b])
+        await told(world, hub, 4, channels=[a, b])  # which this connection has by `a`
+        await told(world, hub, 5, channels=[c])
+        assert await stream.take(2) == [2, 4]
+        await stream.say(add=[b], after=str(began))
+        await stream.until("stream.channels")
+        assert ns(await stream.until("stream.live")) == [1, 3]
+        await told(world, hub, 6, channels=[b])
+        assert await stream.take(1) == [6]
+        # And once more, by a channel that was added only later than what it has in common.
+        await stream.say(add=[c], after=str(began))
+        await stream.until("stream.channels")
+        assert ns(await stream.until("stream.live")) == [5]
+
+
+async def test_what_was_before_the_connection_is_new_to_it(quiet, world, hub, talk, one):
+    a, b, _ = one
+    began = hub.cursor
+    await told(world, hub, 1, channels=[a, b])
+    async with talk.opened(a) as stream:  # from now: it never brought the first
+        await stream.until("stream.open")
+        await stream.say(add=[b], after=str(began))
+        await stream.until("stream.channels")
+        assert ns(await stream.until("stream.live")) == [1]
+
+
+async def test_a_cursor_ahead_of_the_reader_is_waited_for_and_nothing_comes_twice(
+    quiet, world, hub, talk, one
+):
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        behind = hub.position
+        await world.append(1, channels=(b,))
+        await world.append(2, channels=(a,))
+        ahead = await world.head()  # as a page's, which another process made
+        await stream.say(add=[b], after=str(ahead))
+        await asyncio.sleep(0.2)
+        hub.apply(await world.batch(behind))
+        frames = await stream.until("stream.live")
+        assert ns(frames) == [2]
+        await told(world, hub, 3, channels=[b])
+        assert await stream.take(1) == [3]
+
+
+async def test_a_dropped_channel_is_heard_no_more(quiet, world, hub, talk, one):
+    a, b, c = one
+    async with talk.opened(a, b) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[b])
+        await stream.say(drop=[b], add=[c])
+        frames = await stream.until("stream.channels")
+        assert ns(frames) in ([], [1])
+        assert frames[-1].data == {"channels": sorted([a, c]), "added": [c], "dropped": [b]}
+        await stream.until("stream.live")
+        await told(world, hub, 2, channels=[b])
+        await told(world, hub, 3, channels=[c])
+        assert await stream.take(1) == [3]
+        assert hub.audience.of(b) == ()
+        assert hub.connections == 1
+
+
+@pytest.mark.parametrize("pause", [0, 0.002, 0.01])
+async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
+    quiet, world, hub, talk, one, settings, pause
+):
+    settings.STREAMS_BUFFER_BYTES = 300  # so that it falls back to the log again and again
+    a, b, c = one
+    began = hub.cursor
+    total = 120
+    last: dict[str, object] = {b: began, c: began}
+
+    async def write() -> None:
+        for n in range(total):
+            await told(world, hub, n, channels=[[a], [b], [a, b], [a, c], [c]][n % 5])
+            await asyncio.sleep(pause)
+
+    found: list[int] = []
+
+    def note(frames: list[Frame]) -> Frame:
+        found.extend(ns(frames))
+        return frames[-1]
+
+    async with talk.opened(a, cursor=began) as stream:
+        await stream.until("stream.live")
+        writing = asyncio.create_task(write())
+        reading: set[str] = set()
+        for turn in range(12):
+            name = (b, c)[turn % 2]
+            if name in reading:
+                await stream.say(drop=[name])
+                last[name] = note(await stream.until("stream.channels")).id
+            else:
+                await stream.say(add=[name], after=str(last[name]))
+                note(await stream.until("stream.channels"))
+            reading ^= {name}
+            note(await stream.until("stream.live"))
+        await writing
+        for name in {b, c} - reading:
+            await stream.say(add=[name], after=str(last[name]))
+            note(await stream.until("stream.live"))
+        await told(world, hub, total, channels=[a])
+        while total not in found:
+            note([await stream.frame()])
+    assert sorted(found) == list(range(total + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "field"),
+    [
+        (None, "malformed_json", None),
+        ("{", "malformed_json", None),
+        ("[]", "invalid", "message"),
+        ("{}", "invalid", "add"),
+        ('{"add": []}', "invalid", "add"),
+        ('{"add": "item:1"}', "invalid", "add"),
+        ('{"add": [1]}', "invalid", "add.0"),
+        ('{"subscribe": ["item:1"]}', "invalid", "subscribe"),
+        ('{"add": ["{b}", "{b}"]}', "invalid", "add.1"),
+        ('{"add": ["{a}"]}', "invalid", "add.0"),
+        ('{"drop": ["{b}"]}', "invalid", "drop.0"),
+        ('{"drop": ["{a}"]}', "invalid", "drop"),
+        ('{"drop": ["{a}"], "after": "x"}', "invalid", "after"),
+        ('{"add": ["{b}"], "after": 7}', "invalid", "after"),
+        ('{"add": ["{b}", "nonsense"]}', "invalid", "add.1"),
+        ('{"add": ["{b}", "item:999999"]}', "channel_unknown", "add.1"),
+        ('{"add": ["{b}", "user:999999"]}', "channel_forbidden", "add.1"),
+        ('{"add": ["{bobs}"]}', "channel_forbidden", "add.0"),
+        ('{"add": ["system"]}', "channel_forbidden", "channel"),  # out of the token's scope
+    ],
+)
+async def test_what_cannot_be_done_is_said_and_changes_nothing(
+    quiet, world, hub, talk, one, text, code, field
+):
+    a, b, _ = one
+    if text is not None:
+        text = text.replace("{a}", a).replace("{b}", b).replace("{bobs}", talk.bobs)
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        error = await stream.refused(text)
+        assert error.id is None
+        assert error.data["code"] == code
+        assert [fault["field"] for fault in error.data["errors"]][:1] == ([field] if field else [])
+        await told(world, hub, 1, channels=[b])
+        await told(world, hub, 2, channels=[a])
+        assert await stream.take(1) == [2]
+
+
+async def test_too_many_channels_are_said_by_name(quiet, hub, talk, one, settings):
+    settings.STREAMS_MAX_CHANNELS = 2
+    a, b, c = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        error = await stream.refused(json.dumps({"add": [b, c]}))
+        assert (error.data["code"], error.data["errors"][0]["field"]) == ("too_many_channels", "add")
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"), [("garbage", "malformed"), ("0123456789-3", "epoch"), ("{epoch}-999999", "ahead")]
+)
+async def test_a_cursor_that_proves_nothing_is_reset_for_what_is_added(
+    quiet, world, hub, talk, one, after, reason
+):
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await stream.say(add=[b], after=after.replace("{epoch}", hub.epoch))
+        await stream.until("stream.channels")
+        reset = (await stream.until("stream.reset"))[-1]
+        assert (reset.data["reason"], reset.data["channels"]) == (reason, [b])
+        await stream.until("stream.live")
+        await told(world, hub, 1, channels=[b])
+        assert await stream.take(1) == [1]
+
+
+async def test_what_ends_the_stream_ends_it_with_channels_added_too(quiet, world, hub, talk, one, users):
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await stream.say(add=[b])
+        await stream.until("stream.live")
+        after = hub.position
+
+        def take() -> None:
+            with transaction.atomic():
+                access_changed("test", user_id=users.alice.pk, channel=Channel(b))
+            log.place()
+
+        await world.run(take)
+        hub.apply(await world.batch(after))
+        assert (await stream.until("stream.end"))[-1].data == {"reason": "revoked"}
+    assert hub.connections == 0
+
+
+async def test_its_life_is_not_prolonged_by_a_change(quiet, hub, talk, one, settings):
+    settings.STREAMS_MAX_AGE_SECONDS = 1.0
+    a, b, _ = one
+    began = time.monotonic()
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await asyncio.sleep(0.6)
+        await stream.say(add=[b])
+        assert (await stream.until("stream.end"))[-1].data == {"reason": "max_age"}
+    assert time.monotonic() - began < 1.4

@@ -1,0 +1,390 @@
+"""Presence: who is connected and who has an item open, over all processes, whatever Redis does."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from events.channels import Channel
+from streams import presence, reporter
+from streams.hub import Hub
+from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
+from streams.reader import Reader
+from streams.subscriber import Subscriber
+from tests.proxy import Proxy
+from tests.streams.conftest import ITEM, Stream
+from tests.streams.test_hub import until
+
+NAMES = {1: "alice", 2: "bob", 3: "carol"}
+
+
+@pytest.fixture(autouse=True)
+def shown(settings, nobody_is_shown, monkeypatch):
+    settings.STREAMS_PRESENCE = True
+    settings.STREAMS_LOOK_SECONDS = 3600
+    monkeypatch.setattr(presence, "_paused_until", 0.0)
+    monkeypatch.setattr(presence, "ALIVE_SECONDS", 3)
+    monkeypatch.setattr(reporter, "REPORT_SECONDS", 0.2)
+    monkeypatch.setattr(reporter, "SAY_MS", 150)
+
+
+class Process:
+    """A hub of its own, as another web process has."""
+
+    def __init__(self, **more):
+        async def permitted(reader, channels):
+            return True
+
+        self.hub = Hub(permitted=permitted, **more)
+        self.streams = contextlib.AsyncExitStack()
+
+    @contextlib.asynccontextmanager
+    async def open(self, user, *channels):
+        """Open a stream that is read until it is closed; yield the states of presence that it was told."""
+        channels = frozenset(map(Channel, channels or (ITEM,)))
+        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"))
+        subscriber = Subscriber(self.hub, channels, reader, since=self.hub.cursor)
+        stream = Stream(subscriber, None)
+        told = []
+
+        async def read():
+            while True:
+                frame = await stream.frame(seconds=60)
+                if frame.event == "PresenceChanged":
+                    assert frame.id is None
+                    PresenceChanged.model_validate(frame.data)
+                    told.append(frame.data)
+
+        reading = asyncio.create_task(read())
+        try:
+            yield told
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await stream.close()
+
+    async def die(self):
+        """End without a word."""
+        mine = self.hub.presence
+        mine._name, mine._here, mine._changed = "", {}, {}
+        await self.hub.stop()
+
+
+@pytest.fixture
+async def begin(world):
+    """Begin processes; they end with the test."""
+    for pattern in ("present:*", "said:*", "processes"):
+        for key in await world.run(world.redis.keys, f"tickertape:{pattern}"):
+            await world.run(world.redis.delete, key)
+    processes = []
+
+    async def begin(**more):
+        process = Process(**more)
+        processes.append(process)
+        await process.hub.start()
+        await until(lambda: process.hub.running.is_set() and (more or process.hub.redis_up))
+        return process
+
+    yield begin
+    for process in processes:
+        await process.hub.stop()
+
+
+def names(state):
+    return sorted(user["username"] for user in state["users"])
+
+
+async def sees(told, *wanted, seconds=4):
+    """Wait until the last state that was told is of these, in number too."""
+    try:
+        await until(lambda: told and names(told[-1]) == sorted(wanted), seconds=seconds)
+    except TimeoutError:
+        raise AssertionError(f"{wanted} are not what was told: {told}") from None
+    assert told[-1]["total"] == len(wanted)
+
+
+async def asked(world, place=ITEM):
+    found = await world.run(present, place)
+    assert found is not None
+    return sorted(user.username for user in found.users), found.total
+
+
+async def test_two_people_see_each_other_come_and_go(begin, world):
+    process = await begin()
+    async with process.open(1) as alice:
+        await sees(alice, "alice")
+        async with process.open(2) as bob:
+            await sees(alice, "alice", "bob")
+            await sees(bob, "alice", "bob")
+            assert await asked(world) == (["alice", "bob"], 2)
+            assert await world.run(connected_users) == {1, 2}
+        await sees(alice, "alice")
+        assert alice[-1]["item_id"] == "42"
+    await until(lambda: not world.redis.exists(people_key(ITEM), people_key(ANYWHERE)), seconds=4)
+
+
+async def test_a_person_counts_once_over_tabs_and_processes(begin, world):
+    one, other = await begin(), await begin()
+    async with one.open(1) as first, other.open(2) as bob:
+        await sees(bob, "alice", "bob")
+        heard = len(bob)
+        async with one.open(1) as second, other.open(1) as third:
+            for told in (second, third):
+                await sees(told, "alice", "bob")
+            await until(lambda: world.redis.hget(people_key(ITEM), 1).count(b".") == 2)
+            assert await asked(world) == (["alice", "bob"], 2)
+        await until(lambda: world.redis.hget(people_key(ITEM), 1).count(b".") == 1)
+        await sees(first, "alice", "bob")
+        assert len(bob) == heard, "nothing changed for bob since they were two"
+
+
+async def test_items_are_told_their_own_and_other_channels_nothing(begin, world):
+    process = await begin()
+    async with process.open(1) as alice, process.open(2, "item:7") as bob, process.open(3, "user:3") as carol:
+        await sees(alice, "alice")
+        await sees(bob, "bob")
+        assert bob[-1]["item_id"] == "7"
+        assert carol == []
+        await until(lambda: world.redis.hlen(people_key(ANYWHERE)) == 3)
+        assert await world.run(connected_users) == {1, 2, 3}
+
+
+async def test_who_comes_late_is_told_at_once(begin):
+    process = await begin()
+    async with process.open(1) as alice:
+        await sees(alice, "alice")
+        async with process.open(1) as tab:
+            await sees(tab, "alice", seconds=0.5)
+
+
+async def test_who_leaves_and_comes_back_between_two_reports_was_never_away(begin):
+    process = await begin()
+    async with process.open(2) as bob:
+        async with process.open(1):
+            await sees(bob, "alice", "bob")
+        async with process.open(1):
+            await asyncio.sleep(1)
+            await sees(bob, "alice", "bob")
+            assert len(bob) <= 2
+
+
+async def test_at_most_one_frame_a_second(begin, monkeypatch):
+    monkeypatch.setattr(reporter, "REPORT_SECONDS", 1.0)
+    monkeypatch.setattr(reporter, "SAY_MS", 900)
+    process, other = await begin(), await begin()
+    loop = asyncio.get_running_loop()
+    async with process.open(1) as told:
+        began = loop.time()
+        user = 100
+        while loop.time() - began < 4:
+            async with (process if user % 2 else other).open(user):
+                await asyncio.sleep(0.15)
+            user += 1
+        assert len(told) <= 6
+
+
+async def test_the_people_of_a_process_that_died_are_gone_soon(begin, world):
+    one, other = await begin(), await begin()
+    async with contextlib.AsyncExitStack() as opened, other.open(2) as bob:
+        await opened.enter_async_context(one.open(1))
+        await sees(bob, "alice", "bob")
+        await one.die()
+        await sees(bob, "bob", seconds=presence.ALIVE_SECONDS + 5)
+        assert await asked(world) == (["bob"], 1)
+        assert await world.run(connected_users) == {2}
+
+
+async def test_a_place_opened_after_a_death_does_not_keep_the_dead(begin, world):
+    """Nobody else had it open when the process died, so nobody took its people out."""
+    one, other, third = await begin(), await begin(), await begin()
+    async with contextlib.AsyncExitStack() as opened, third.open(3) as carol:
+        await opened.enter_async_context(one.open(1, "item:9"))
+        await until(lambda: world.redis.exists(people_key("item:9")))
+        await one.die()
+        await until(lambda: other.hub.presence._dead, seconds=presence.ALIVE_SECONDS + 5)
+        assert world.redis.exists(people_key("item:9"))
+        async with other.open(2, "item:9") as bob:
+            await sees(bob, "bob")
+        await sees(carol, "carol")
+
+
+async def test_what_nobody_reports_of_expires_by_itself(begin, world):
+    process = await begin()
+    async with contextlib.AsyncExitStack() as opened:
+        await opened.enter_async_context(process.open(1))
+        await until(lambda: world.redis.exists(people_key(ITEM)))
+        for place in (ITEM, ANYWHERE):
+            assert 0 < world.redis.ttl(people_key(place)) <= presence.KEEP_SECONDS
+        assert 0 < world.redis.ttl(presence.processes_key()) <= 70
+
+
+async def test_who_stays_for_long_is_kept(begin, world, monkeypatch):
+    monkeypatch.setattr(presence, "KEEP_SECONDS", 4)
+    monkeypatch.setattr(reporter, "ROUND", 2)
+    process = await begin()
+    async with process.open(1) as alice:
+        await sees(alice, "alice")
+        await asyncio.sleep(7)
+        assert await asked(world) == (["alice"], 1)
+        assert len(alice) == 1
+
+
+async def test_redis_that_was_emptied_is_told_anew(begin, world):
+    one, other = await begin(), await begin()
+    async with one.open(1) as alice, other.open(2) as bob:
+        await sees(alice, "alice", "bob")
+        await world.run(world.redis.flushall)
+        await until(lambda: world.redis.hlen(people_key(ITEM)) == 2, seconds=3)
+        await sees(alice, "alice", "bob")
+        await sees(bob, "alice", "bob")
+        await until(lambda: world.redis.hlen(people_key(ANYWHERE)) == 2, seconds=3)
+
+
+async def test_a_key_that_was_evicted_is_told_anew(begin, world):
+    process = await begin()
+    async with process.open(1) as alice:
+        await sees(alice, "alice")
+        await world.run(world.redis.delete, people_key(ITEM))
+        await until(lambda: world.redis.exists(people_key(ITEM)), seconds=12)
+
+
+async def test_a_process_that_was_taken_for_dead_comes_back_under_another_name(begin, world):
+    one, other = await begin(), await begin()
+    async with one.open(1) as alice, other.open(2) as bob:
+        await sees(bob, "alice", "bob")
+        await world.run(world.redis.zadd, presence.processes_key(), {one.hub.presence._name: 1})
+        await sees(alice, "alice", "bob", seconds=6)
+        await until(lambda: world.redis.hget(people_key(ITEM), 1).count(b".") == 1, seconds=6)
+        await sees(bob, "alice", "bob", seconds=6)
+
+
+async def test_a_crowd_is_counted_whole_and_named_in_part(begin, world):
+    process = await begin()
+    async with contextlib.AsyncExitStack() as opened:
+        for user in range(1, 701):
+            reader = Reader(user_id=str(user), username=f"u{user}")
+            subscriber = Subscriber(process.hub, frozenset([ITEM]), reader, since=process.hub.cursor)
+            process.hub.join(subscriber)
+            opened.callback(process.hub.leave, subscriber)
+        await until(lambda: world.redis.hlen(people_key(ITEM)) == 700)
+        found = await world.run(present, ITEM)
+        assert (len(found.users), found.total) == (50, 700)
+        assert len({user.id for user in found.users}) == 50
+        async with process.open(1) as told:
+            await until(lambda: told and told[-1]["total"] == 700)
+            assert len(told[-1]["users"]) == 50
+
+
+@pytest.mark.parametrize("name", ['"\\', "é\u2028\x85\n", "a:b.c", "👩‍👩‍👧", "</script>"])
+async def test_any_name_arrives_as_it_is(begin, world, monkeypatch, name):
+    monkeypatch.setitem(NAMES, 1, name)
+    process = await begin()
+    async with process.open(1) as told:
+        await sees(told, name)
+        assert await asked(world) == ([name], 1)
+
+
+async def test_a_peer_that_fell_silent_is_counted_out_and_back_in(begin, world):
+    process = await begin()
+    async with process.open(2) as bob, process.open(1):
+        await sees(bob, "alice", "bob")
+        [alice] = [each for each in process.hub.audience if each.reader.user_id == "1"]
+        alice.silent = lambda: True
+        await sees(bob, "bob", seconds=8)
+        alice.silent = lambda: False
+        await sees(bob, "alice", "bob", seconds=8)
+        alice.silent = lambda: True
+        await sees(bob, "bob", seconds=8)
+    assert process.hub.presence._here == {}
+    assert process.hub.presence._names == {}
+    assert process.hub.presence._counted == {}
+
+
+async def test_who_found_no_room_is_not_there(begin, settings):
+    settings.STREAMS_MAX_PER_USER = 1
+    process = await begin()
+    async with process.open(1):
+        await until(lambda: process.hub.connections == 1)
+        async with process.open(1):
+            await asyncio.sleep(0.1)
+        assert process.hub.presence._here[ITEM] == {"1": 1}
+
+
+async def test_without_presence_nobody_is_counted_told_or_known(begin, world, settings):
+    settings.STREAMS_PRESENCE = False
+    process = await begin()
+    async with process.open(1) as told:
+        await asyncio.sleep(1.5)
+        assert told == []
+        assert not world.redis.exists(people_key(ANYWHERE))
+        assert await world.run(connected_users) is None
+        assert await world.run(present, ITEM) is None
+
+
+# --- Redis away ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis_elsewhere(settings, monkeypatch):
+    """Send what is asked of Redis to another address."""
+
+    def forget():
+        presence._client().close()
+        presence._client.cache_clear()
+
+    def go(url):
+        forget()
+        settings.REDIS_URL = url
+        monkeypatch.setattr(presence, "_paused_until", 0.0)
+
+    yield go
+    forget()
+
+
+@pytest.fixture
+async def hung():
+    """A Redis that takes connections and never answers."""
+
+    async def hang(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    server.close()
+
+
+@pytest.mark.parametrize("how", ["refused", "hung"])
+async def test_without_redis_nobody_knows_and_says_so_soon(world, hung, redis_elsewhere, how):
+    loop = asyncio.get_running_loop()
+    redis_elsewhere("redis://127.0.0.1:1/0" if how == "refused" else hung)
+    for question in (connected_users, lambda: present(ITEM)):
+        began = loop.time()
+        assert await world.run(question) is None
+        assert loop.time() - began < 0.5
+    began = loop.time()
+    for _ in range(100):
+        assert await world.run(connected_users) is None
+    assert loop.time() - began < 0.3, "who asks again at once waits for nothing"
+
+
+async def test_while_redis_is_away_it_is_said_that_nobody_knows_and_then_who_is_there(
+    begin, redis_elsewhere, settings, caplog
+):
+    with Proxy(settings.REDIS_URL) as proxy:
+        redis_elsewhere(proxy.url.replace("http", "redis"))
+        process = await begin()
+        async with process.open(1) as alice, process.open(2) as bob:
+            await sees(alice, "alice", "bob")
+            proxy.cut()
+            await until(lambda: alice[-1]["total"] is None and bob[-1]["total"] is None, seconds=6)
+            assert alice[-1] == {"item_id": "42", "users": [], "total": None}
+            async with process.open(3) as carol:
+                heard = len(alice)
+                await asyncio.sleep(2.5)
+                assert len(alice) == heard, "it is said once"
+                proxy.restore()
+                for told in (alice, bob, carol):
+                    await sees(told, "alice", "bob", "carol", seconds=6)
+    assert [record for record in caplog.records if record.name == "streams.reporter"] == []

@@ -1,0 +1,267 @@
+"""Stream tokens: what they open, for whom, and until when."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.core import signing
+from django.db import connection
+from django.http import HttpRequest, QueryDict
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from events import items, retention
+from events.channels import Channel
+from events.models import EndedSession
+from streams import tokens
+from streams.permission import admit
+from tests.events.support import Api, code_of
+
+
+@pytest.fixture
+def api(users):
+    api = Api()
+    api.log_in("alice")
+    return api
+
+
+@pytest.fixture
+def channel(users):
+    return f"item:{items.create_item(users.alice, title='x', visibility='members').pk}"
+
+
+def token_of(api: Api, *channels: str, **more: object) -> str:
+    answer = api.post("/api/tokens", {"channels": list(channels), **more})
+    assert answer.status_code == 201, answer.content
+    return answer.json()["token"]
+
+
+def opens(token: str, channel: str):
+    """Ask as a stream does that is opened with a token; raises what refuses it."""
+    request = HttpRequest()
+    request.META["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return admit(request, lambda user: [Channel(channel)])
+
+
+def test_a_token_opens_its_channels_for_its_user(api, users, channel):
+    answer = api.post("/api/tokens", {"channels": [channel, "system"], "ttl": 120})
+
+    assert answer.status_code == 201
+    assert answer["Cache-Control"] == "no-store"
+    body = answer.json()
+    left = datetime.fromisoformat(body["expires_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=115) < left <= timedelta(seconds=120)
+    for name in (channel, "system"):
+        reader, channels = opens(body["token"], name)
+        assert (reader.user_id, channels) == (str(users.alice.pk), frozenset([name]))
+    assert reader.expires_at == datetime.fromisoformat(body["expires_at"]).timestamp()
+
+
+def test_an_hour_is_usual_and_a_session_that_ends_sooner_ends_its_tokens(api, channel):
+    answer = api.post("/api/tokens", {"channels": [channel]}).json()
+    assert (
+        3590 < datetime.fromisoformat(answer["expires_at"]).timestamp() - timezone.now().timestamp() <= 3600
+    )
+    Session.objects.update(expire_date=timezone.now() + timedelta(minutes=10))
+    answer = api.post("/api/tokens", {"channels": [channel]}).json()
+    assert datetime.fromisoformat(answer["expires_at"]) <= timezone.now() + timedelta(minutes=10)
+
+
+def test_opening_asks_one_question_for_the_user_and_none_for_a_session(api, channel):
+    token = token_of(api, "system")
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        opens(token, "system")
+    assert len(asked) == 1
+    assert "django_session" not in str(asked.captured_queries)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({}, 422, "channels"),
+        ({"channels": []}, 422, "channels"),
+        ({"channels": "system"}, 422, "channels"),
+        ({"channels": ["nonsense"]}, 422, "channels.0"),
+        ({"channels": ["system", "internal:access"]}, 422, "channels.1"),
+        ({"channels": ["system", "user:999999"]}, 403, "channels.1"),
+        ({"channels": ["item:999999"]}, 404, "channels.0"),
+        ({"channels": [f"group:g{n}" for n in range(51)]}, 422, "channels"),
+        ({"channels": ["system"], "ttl": 59}, 422, "ttl"),
+        ({"channels": ["system"], "ttl": 86_401}, 422, "ttl"),
+        ({"channels": ["system"], "ttl": "60"}, 422, "ttl"),
+        ({"channels": ["system"], "forever": True}, 422, "forever"),
+    ],
+)
+def test_what_is_wrong_with_a_request_for_one_is_named(api, body, status, field):
+    answer = api.post("/api/tokens", body)
+    assert answer.status_code == status
+    assert answer.json()["errors"][0]["field"] == field
+
+
+def test_who_is_not_logged_in_or_has_no_csrf_token_gets_none(users):
+    assert code_of(Api().post("/api/tokens", {"channels": ["system"]}), 401) == "not_logged_in"
+
+
+def test_a_token_is_no_way_to_another_and_opens_nothing_of_the_api(api, channel):
+    token = token_of(api, channel)
+    nobody = Api()
+    for path in ("/api/items", "/api/session", "/api/notifications"):
+        for given in ({"Authorization": f"Bearer {token}"}, {}):
+            answer = nobody.get(path + ("" if given else f"?token={token}"), **given)
+            assert code_of(answer, 401) == "not_logged_in"
+    answer = nobody.post("/api/tokens", {"channels": [channel]}, Authorization=f"Bearer {token}")
+    assert code_of(answer, 401) == "not_logged_in"
+    answer = nobody.post("/api/events", {"events": []}, Authorization=f"Bearer {token}")
+    assert code_of(answer, 401) == "api_key_unknown"
+
+
+def test_what_is_outside_of_it_is_forbidden(api, channel):
+    token = token_of(api, channel)
+    with pytest.raises(tokens.ChannelForbidden) as refused:
+        opens(token, "system")
+    assert "system" in refused.value.errors[0].message
+
+
+def test_what_may_no_longer_be_read_is_forbidden_though_the_token_names_it(users, channel):
+    api = Api()
+    api.log_in("bob")
+    item = int(channel.partition(":")[2])
+    items.add_member(users.alice, item, member_id=users.bob.pk)
+    token = token_of(api, channel)
+    opens(token, channel)
+    items.remove_member(users.alice, item, member_id=users.bob.pk)
+    with pytest.raises(tokens.ChannelForbidden):
+        opens(token, channel)
+
+
+def over(token: str) -> str:
+    with pytest.raises(tokens.TokenInvalid) as refused:
+        opens(token, "system")
+    assert not token or token not in str(refused.value)
+    assert refused.value.status == 401
+    return refused.value.code
+
+
+def disabled(api: Api, user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def deleted(api: Api, user: User) -> None:
+    user.delete()
+
+
+def with_another_password(api: Api, user: User) -> None:
+    user.set_password("another")
+    user.save()
+
+
+def logged_out(api: Api, user: User) -> None:
+    assert api.delete("/api/session").status_code == 204
+
+
+def logged_in_again(api: Api, user: User) -> None:
+    api.log_in("alice")
+
+
+def session_deleted(api: Api, user: User) -> None:
+    Session.objects.all().delete()
+
+
+def session_cut_short(api: Api, user: User) -> None:
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        disabled,
+        deleted,
+        with_another_password,
+        logged_out,
+        logged_in_again,
+        session_deleted,
+        session_cut_short,
+    ],
+)
+def test_it_ends_with_its_session_and_with_its_user(api, users, end):
+    token = token_of(api, "system")
+    opens(token, "system")
+    end(api, users.alice)
+    assert over(token) == "token_invalid"
+
+
+def test_another_session_of_the_user_ends_nothing(api, users):
+    token = token_of(api, "system")
+    other = Api()
+    other.log_in("alice")
+    assert other.delete("/api/session").status_code == 204
+    opens(token, "system")
+
+
+def test_an_expired_token_says_so(api, monkeypatch):
+    token = token_of(api, "system", ttl=60)
+    now = tokens.time.time()
+    monkeypatch.setattr(tokens.time, "time", lambda: now + 61)
+    assert over(token) == "token_expired"
+
+
+def test_forged_tokens_are_refused(api, users):
+    token = token_of(api, "system")
+    said, _, rest = token.partition(":")
+    elsewhere = signing.dumps([str(users.admin.pk), ["system"], 2**40, "", ""], salt="another")
+    for forged in (
+        "",
+        "x",
+        said,
+        f"{said}x:{rest}",
+        token[:-1],
+        token + "x",
+        elsewhere,
+        "é" * 40,
+        "." * 30_000,
+    ):
+        assert over(forged) == "token_invalid"
+
+
+def test_what_an_earlier_key_signed_counts_while_it_is_kept(api, settings):
+    token = token_of(api, "system")
+    old, settings.SECRET_KEY = settings.SECRET_KEY, "another" * 10
+    assert over(token) == "token_invalid"
+    settings.SECRET_KEY_FALLBACKS = [old]
+    opens(token, "system")
+
+
+def test_the_header_beats_the_query_and_both_beat_the_session(api, users, channel):
+    token = token_of(api, "system")
+
+    def asked(**headers: str) -> str:
+        request = HttpRequest()
+        request.GET = QueryDict(f"token={token}")
+        request.META.update(headers)
+        return admit(request, lambda user: [Channel("system")])[0].user_id
+
+    assert asked() == str(users.alice.pk)
+    assert asked(HTTP_AUTHORIZATION="Basic eDp5") == str(users.alice.pk)  # a proxy's, and none of ours
+    with pytest.raises(tokens.TokenInvalid):
+        asked(HTTP_AUTHORIZATION="Bearer nonsense")
+
+
+def test_nothing_in_it_is_a_secret_of_ours(api, users):
+    token = token_of(api, "system")
+    said = json.dumps(signing.loads(token, salt=tokens.SALT))
+    assert users.alice.password not in said
+    assert Session.objects.get().session_key not in said
+
+
+def test_ended_sessions_are_forgotten_when_no_token_of_theirs_can_be_left(api, users):
+    token = token_of(api, "system")
+    api.delete("/api/session")
+    for _ in retention.sweep():
+        pass
+    assert over(token) == "token_invalid"
+    EndedSession.objects.update(ended_at=timezone.now() - timedelta(hours=25))
+    assert dict(retention.sweep())["ended sessions"] == 1
