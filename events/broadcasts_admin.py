@@ -88,7 +88,7 @@ def figures(audience: tuple[str, ...]) -> Figures:
 class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic at run time
     """Broadcasts, the newest first, for those who may send them; others of the staff may be let look on."""
 
-    list_display = ("what", "severity", "state", "whom", "starts", "expires", "delivered", "dismissed")
+    list_display = ("what", "state", "severity", "delivered", "dismissed", "whom", "starts", "expires")
     list_filter = (StateFilter, "severity")
     search_fields = ("title", "message")
     ordering = ("-event_id",)
@@ -210,7 +210,6 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
     ) -> HttpResponse:
         """Show one, with its figures; to be changed, where it is not over."""
         broadcast = self._get(request, object_id)
-        count([broadcast])
         if not self.has_change_permission(request, broadcast):
             return self._show(request, "compose", broadcast=broadcast, form=None, title=self.what(broadcast))
         form = ComposeForm(request.POST or None, zone=zone_of(request), broadcast=broadcast)
@@ -288,6 +287,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
         """Answer with one of the pages, its times in the admin's zone."""
         broadcast, zone = context.get("broadcast"), context.setdefault("zone", zone_of(request))
         if broadcast is not None:
+            count([broadcast])
             context["state"] = broadcasts.state(broadcast)
             context["whom"] = in_words(tuple(broadcast.audience))
             context["figures"] = figures(tuple(broadcast.audience))

@@ -56,6 +56,7 @@ class Reporter:
         self._dead: frozenset[bytes] = frozenset()
         self._round: Iterator[str] = iter(())
         self._looked: Iterator[Subscriber] = iter(())
+        self._beat_at = 0.0  # when this process said that it lives
         self._heard_at = time.monotonic()  # when Redis answered last
         self._known = True  # by the readers: who is there
         self._failed = False
@@ -167,6 +168,7 @@ class Reporter:
     async def _beat(self, client: Any, *, joining: bool = False) -> frozenset[bytes] | None:
         """Say that this process lives and that some places are kept; return who died, None if it was us."""
         kept = self._next_places()
+        self._beat_at = time.monotonic()
         alive, dead, lost = await client.register_script(BEAT)(
             keys=[presence.processes_key(), *map(presence.people_key, kept)],
             args=[self._name, int(joining), presence.ALIVE_SECONDS, presence.REMEMBER_SECONDS,
@@ -207,6 +209,11 @@ class Reporter:
                 if len(asked) == AT_ONCE:
                     self._unsaid |= await _left_unsaid(pipe, asked)
                     asked = []
+                    # Who has much to say is not dead.
+                    late = time.monotonic() - self._beat_at > REPORT_SECONDS
+                    if late and await self._beat(client) is None:
+                        self._name = ""
+                        return
             if asked:
                 self._unsaid |= await _left_unsaid(pipe, asked)
 

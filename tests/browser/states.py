@@ -169,6 +169,24 @@ def reconnecting(tab: Tab, world: World) -> None:
 
 
 @state
+def toasts(tab: Tab, world: World) -> None:
+    """More than are shown at once, of each severity; told to this tab alone."""
+    said = [
+        {
+            "id": str(number), "title": LONG_WORD if number else "", "message": "Please read. " * 9 * number,
+            "severity": severity, "link": "https://example.org/x", "starts_at": "2026-01-01T00:00:00Z",
+            "expires_at": None, "state": "live",
+        }
+        for number, severity in enumerate(["info", "info", "warning", "critical", "info"], start=1)
+    ]  # fmt: skip
+    answer = {"results": said, "next": None, "cursor": ""}
+    tab.page.route("**/api/broadcasts/active", lambda route: route.fulfill(json=answer), times=1)
+    tab.page.goto("/")
+    expect(tab.page.locator(".toast:visible")).to_have_count(3)
+    expect(tab.page.get_by_role("button", name="2 more")).to_be_visible()
+
+
+@state
 def bell_that_is_empty(tab: Tab, world: World) -> None:
     tab.log_in("admin")
     for row in tab.page.request.get("/api/notifications?limit=200").json()["results"]:

@@ -290,19 +290,27 @@ def test_older_pages_come_on_demand_and_keep_up(alice, bob, open_tab):
     expect(one.page.locator(".note--unread")).to_have_count(0)
 
 
-def test_past_ninety_nine_nobody_counts_until_fewer_are_left(alice, bob, stack, open_tab):
-    items = [item_of(alice, title=f"Many {number}") for number in range(101)]
-    for item in items:
-        comment(bob, item, "News")
-    eventually(lambda: alice.get("/api/notifications/count").json()["unread"] == 101, seconds=40)
+MANY = """
+from django.contrib.auth.models import User
+from events import comments, items
+alice, bob = (User.objects.get(username=name) for name in ("alice", "bob"))
+for number in range(205):
+    comments.add_comment(bob, items.create_item(alice, title=f"Many {number}").pk, text="News")
+"""
+
+
+def test_past_ninety_nine_nobody_counts_until_fewer_are_left(alice, stack, open_tab):
+    stack.manage("shell", "--verbosity=0", "-c", MANY)
+    eventually(lambda: alice.get("/api/notifications/count").json()["unread"] == 205, seconds=60)
     one, two = open_tab("alice"), open_tab("alice")
     for tab in (one, two):
         tab.counts("more than 99")
 
-    for item in items[:3]:
-        assert alice.post(f"/api/items/{item}/seen").status_code == 204
+    # Most of what a tab holds at first; the rest has to be got for the count to be right.
+    for row in alice.get("/api/notifications?limit=120").json()["results"]:
+        assert alice.post(f"/api/notifications/{row['id']}/read").status_code == 204
     for tab in (one, two):
-        tab.counts(98)
+        tab.counts(85)
 
 
 def test_the_bell_is_used_with_the_keyboard_alone(alice, bob, open_tab):

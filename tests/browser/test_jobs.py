@@ -32,7 +32,9 @@ def crew(postgres, valkey, chromium, tmp_path_factory):
 def calm(crew):
     """Leave a worker running, and no job behind."""
     yield
-    if "worker" not in crew.processes:
+    if "worker" in crew.processes:
+        crew.thaw("worker")
+    else:
         crew.start("worker")
     for user in ("alice", "bob"):
         client = crew.login(user)
@@ -106,7 +108,7 @@ def start_worker(crew, name) -> None:
 # --- In every tab, and for nobody else ------------------------------------------------------------
 
 
-def test_a_job_is_the_same_in_all_tabs_of_its_owner_and_nothing_to_others(panel):
+def test_a_job_is_the_same_in_all_tabs_of_its_owner_and_nothing_to_others(panel, crew):
     here, there = panel(), panel()
     bobs = panel("bob"), panel("bob")
 
@@ -116,9 +118,11 @@ def test_a_job_is_the_same_in_all_tabs_of_its_owner_and_nothing_to_others(panel)
         tab.shows_job("Running")
         eventually(lambda tab=tab: value(tab) > 0)
         expect(tab.page.get_by_role("button", name="Jobs, 1 under way")).to_be_visible()
+    crew.freeze("worker")  # so that nobody tells anything more
     late = panel()
-    late.shows_job("Running", line=re.compile(r"\d+ % · Step \d+ of 20"), seconds=2.8)  # less than a step
+    late.shows_job("Running", line=re.compile(r"\d+ % · Step \d+ of 20"))
     assert value(late) > 0
+    crew.thaw("worker")
 
     there.page.get_by_role("button", name="Cancel: Slow job").click()
 
@@ -277,6 +281,57 @@ def test_an_export_is_downloaded(panel, crew):
     text = download.value.path().read_text(encoding="utf-8-sig")
     assert text.startswith("item,title,comment")
     assert "'=1+1" in text
+
+
+def test_the_bell_leads_to_the_job_that_it_tells_of(panel):
+    tab = panel()
+    tab.start_slow(seconds=0.2)
+    tab.shows_job("Done")
+    tab.page.keyboard.press("Escape")
+    tab.open_bell()
+
+    tab.page.get_by_role("button", name="Your job “slow” is done").first.click()
+
+    expect(tab.page.get_by_role("dialog", name="My jobs")).to_be_visible()
+    expect(tab.page.get_by_role("dialog", name="Notifications")).to_be_hidden()
+    expect(tab.jobs.first).to_be_in_viewport()
+    assert tab.focused() == "My jobs"
+
+
+# A job's events in their order, as two tries that end in each way.
+TOLD = [
+    ["JobQueued", {"task_type": "slow", "params": {}, "timestamp": 1}],
+    ["JobStarted", {"attempt": 1, "timestamp": 2}],
+    ["JobRetrying", {"attempt": 1, "error": "Not yet.", "retry_at": 4}],
+    ["JobStarted", {"attempt": 2, "timestamp": 4}],
+]
+ENDS = [
+    ["TaskComplete", {"result": {"steps": 1}, "duration_ms": 1500}],
+    ["JobFailed", {"error": "It broke.", "error_type": "E", "timestamp": 6}],
+    ["JobCancelled", {"timestamp": 6}],
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_events_that_a_row_knows_already_change_nothing(panel, end):
+    differ = panel().page.evaluate(
+        """async (told) => {
+          const { after, fromQueued } = await import("/static/project/job.js");
+          const change = (job, [type, event]) =>
+            type === "JobQueued" ? job ?? fromQueued(event) : after(job, type, { job_id: "1", ...event });
+          const whole = JSON.stringify(told.reduce(change, null));
+          const wrong = [];
+          for (let row = 1; row <= told.length; row++)
+            for (let from = 0; from <= row; from++) {
+              const snapshot = told.slice(0, row).reduce(change, null);
+              const job = JSON.stringify(told.slice(from).reduce(change, snapshot));
+              if (job !== whole) wrong.push([row, from, job]);
+            }
+          return wrong;
+        }""",
+        [*TOLD, end],
+    )
+    assert differ == []
 
 
 def test_older_jobs_are_a_click_away(panel, crew):

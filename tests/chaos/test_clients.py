@@ -131,7 +131,7 @@ def test_who_has_the_item_open_is_said_without_an_id(stack, network, run, name):
     alice = stack.login("alice")
     item = new_item(alice)
     running = run(named(name), client(network, alice, item))
-    said = running.until(lambda said: said["k"] == "frame" and said["event"] == "PresenceChanged")[-1]
+    said = running.until(lambda said: said["k"] == "frame" and said["event"] == "PresenceChanged")
 
     assert (said["id"], said["token"]) == (None, None)
     assert said["data"]["item_id"] == item

@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import time
+import tracemalloc
+from dataclasses import dataclass
 
 import pytest
+import redis.asyncio
+from django.conf import settings
 
 from events.channels import Channel
 from streams import presence, reporter
@@ -11,6 +16,7 @@ from streams.hub import Hub
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
 from streams.reader import Reader
 from streams.subscriber import Subscriber
+from tests.events.support import Api
 from tests.proxy import Proxy
 from tests.streams.conftest import ITEM, Stream
 from tests.streams.test_hub import until
@@ -369,6 +375,16 @@ async def test_without_redis_nobody_knows_and_says_so_soon(world, hung, redis_el
     assert loop.time() - began < 0.3, "who asks again at once waits for nothing"
 
 
+def test_the_api_says_that_nobody_knows(users, redis_elsewhere):
+    api = Api()
+    api.log_in("alice")
+    item = api.post("/api/items", {"title": "A thing"}).json()["id"]
+    assert api.get(f"/api/items/{item}/presence").json() == {"users": [], "total": 0}
+    redis_elsewhere("redis://127.0.0.1:1/0")
+    answer = api.get(f"/api/items/{item}/presence")
+    assert (answer.status_code, answer.json()) == (200, {"users": [], "total": None})
+
+
 async def test_while_redis_is_away_it_is_said_that_nobody_knows_and_then_who_is_there(
     begin, redis_elsewhere, settings, caplog
 ):
@@ -388,3 +404,74 @@ async def test_while_redis_is_away_it_is_said_that_nobody_knows_and_then_who_is_
                 for told in (alice, bob, carol):
                     await sees(told, "alice", "bob", "carol", seconds=6)
     assert [record for record in caplog.records if record.name == "streams.reporter"] == []
+
+
+# --- A crowd --------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class Someone:
+    """As much of a subscriber as is counted."""
+
+    reader: Reader
+    channels: frozenset[Channel]
+    silent: type = bool
+
+
+def counted(items):
+    return [
+        Someone(Reader(user_id=str(n), username=f"user-{n}"), frozenset([Channel(f"item:{n % items + 1}")]))
+        for n in range(1, 10_001)
+    ]
+
+
+@pytest.mark.parametrize("items", [1, 100, 10_000])
+async def test_ten_thousand_cost_little_and_one_change_no_more_than_among_few(begin, world, items):
+    own = reporter.Reporter(tell=lambda said: None)
+    crowd = counted(items)
+    tracemalloc.start()
+    for each in crowd:
+        own.come(each)
+    memory = tracemalloc.get_traced_memory()[0] / len(crowd)
+    tracemalloc.stop()
+
+    async with redis.asyncio.Redis.from_url(settings.REDIS_URL) as client:
+
+        async def cost():
+            began = time.process_time()
+            own._look_at_some()
+            await own._turn(client)
+            return time.process_time() - began
+
+        await cost()
+        name = own._name
+        idle = [await cost() for _ in range(10)]
+        changed = []
+        for turn in range(10):
+            (own.come if turn % 2 else own.go)(crowd[0])
+            changed.append(await cost())
+    assert own._name == name, "nothing had to be said anew"
+    assert world.redis.hlen(people_key(ANYWHERE)) == 10_000
+    assert memory < 1_500
+    assert min(changed) < min(idle) + 0.02
+    assert min(idle) < 0.05
+
+
+async def test_who_has_so_much_to_say_that_it_takes_long_is_not_dead(begin, world, monkeypatch):
+    """Else it would begin anew, and again, and never come to an end."""
+    monkeypatch.setattr(presence, "ALIVE_SECONDS", 1)
+    own = reporter.Reporter(tell=lambda said: None)
+    for each in counted(10_000):
+        own.come(each)
+    left_unsaid = reporter._left_unsaid
+
+    async def slowly(pipe, asked):
+        await asyncio.sleep(0.1)
+        return await left_unsaid(pipe, asked)
+
+    monkeypatch.setattr(reporter, "_left_unsaid", slowly)
+    async with redis.asyncio.Redis.from_url(settings.REDIS_URL) as client:
+        await own._turn(client)
+        name = own._name
+        await own._turn(client)
+    assert own._name == name != ""

@@ -13,6 +13,7 @@ const GATHER_MS = 1_000; // what is raised within it is announced together
 
 export class Bell {
   #inbox;
+  #jobs;
   #panel;
   #rows = new Map();
   #news = []; // raised, not announced yet
@@ -34,7 +35,8 @@ export class Bell {
   #list = h("ul", { class: "notes", role: "list", "aria-label": "Notifications", hidden: true });
 
   /** `element` goes into the bar; `seen` wants to know which item is open. */
-  constructor({ wire, wishes }) {
+  constructor({ wire, wishes, jobs }) {
+    this.#jobs = jobs;
     this.#panel = new Panel({
       name: "bell",
       title: "Notifications",
@@ -118,6 +120,7 @@ export class Bell {
     open: (row, event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // into another tab
       if (row.itemId) this.#panel.close();
+      if (row.jobId) this.#jobs.open(row.jobId);
       if (!row.read) this.#try(() => this.#inbox.mark(row.id, "read"));
     },
     mark: (row, what) => this.#try(() => this.#inbox.mark(row.id, what), DONE[what]),

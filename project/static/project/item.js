@@ -7,6 +7,7 @@ import { Field, announce, focusHeading, form, h, say } from "./dom.js";
 import { Feed } from "./feed.js";
 import { notesOf } from "./items.js";
 import { Light } from "./light.js";
+import { Presence } from "./presence.js";
 import { LIVE, LOADING, REFUSED } from "./wire.js";
 
 const NEAR_END_PX = 120; // who is this near to the newest comment wants to see the next
@@ -24,6 +25,7 @@ export class ItemView {
   #item = null;
   #feed = null; // while it is open
   #attention = null;
+  #presence = null;
   #light = new Light();
   #rows = new Map();
   #unseenIds = new Set(); // new comments below what is on the screen
@@ -70,8 +72,8 @@ export class ItemView {
     focusHeading(this.#heading);
     this.#feed = new Feed(this.#page.wire, this.#id, () => this.#schedule());
     this.#attention = new Attention(this.#page, this.#id);
-    // Presence has its place here, before it: `new Presence(this.#page, this.#id)`, left in `stop`.
-    this.#parts.append(this.#attention.element);
+    this.#presence = new Presence(this.#page, this.#id);
+    this.#parts.append(this.#presence.element, this.#attention.element);
     this.#loadItem();
     this.#show();
     window.addEventListener("scroll", () => this.#nearEnd && this.#seen(), {
@@ -84,6 +86,7 @@ export class ItemView {
   stop() {
     this.#leaving.abort();
     this.#feed.stop();
+    this.#presence.stop();
     this.#attention.stop();
     this.#page.seen.look(null);
     cancelAnimationFrame(this.#frame);

@@ -63,9 +63,10 @@ function show({ arriving = false } = {}) {
 function begin() {
   const wire = new Wire();
   page = { wire, user, go, parts: [], demoJobs: boot.demo_jobs, wishes: new Wishes(wire) };
+  page.jobs = new Jobs(page);
   const bell = new Bell(page);
   page.seen = bell.seen;
-  page.parts.push(new Jobs(page), bell);
+  page.parts.push(page.jobs, bell);
   barParts.replaceChildren(...page.parts.map((part) => part.element));
   page.parts.push(new Toasts(page, document.getElementById("toasts")));
 }

@@ -17,7 +17,7 @@ export class NoteRow {
   constructor(row, actions) {
     this.#actions = actions;
     this.#time = ago(row.at);
-    // What is about an item leads there; all else is done when it is read.
+    // What is about an item or a job leads there; all else is done when it is read.
     const onclick = (event) => actions.open(this.#row, event);
     const inside = [this.#unread, this.#words];
     this.#main = row.itemId

@@ -118,8 +118,10 @@ export class Toasts {
 
   async #dismiss(id) {
     const toast = this.#toasts.get(id);
+    if (toast.busy) return;
+    toast.begin();
     try {
-      await toast.busy(api.dismissBroadcast(id));
+      await api.dismissBroadcast(id);
     } catch (problem) {
       if (!problem.fields) throw problem;
       if (problem.status !== 404) return toast.fail(problem.message);
@@ -141,6 +143,8 @@ const CRITICAL = '[data-severity="critical"]';
 
 /** One of them. */
 class Toast {
+  busy = false;
+
   #title = h("h2", { class: "toast__title" });
   #message = h("p", { class: "toast__message" });
   #more = h("p", { class: "toast__more" });
@@ -183,18 +187,17 @@ class Toast {
     }
   }
 
-  /** Show that something goes on, until it is done. */
-  async busy(work) {
-    this.#close.disabled = true;
+  /** Show that it is being dismissed. Not by `disabled`, which would take the focus away. */
+  begin() {
+    this.busy = true;
+    this.#close.setAttribute("aria-disabled", "true");
     this.#fault.hidden = true;
-    try {
-      return await work;
-    } finally {
-      this.#close.disabled = false;
-    }
   }
 
+  /** Say why it was not. */
   fail(message) {
+    this.busy = false;
+    this.#close.removeAttribute("aria-disabled");
     this.#fault.textContent = message;
     this.#fault.hidden = false;
   }

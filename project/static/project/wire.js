@@ -30,6 +30,8 @@ export const REFUSED = "refused"; // for good: the part's `problem` says why
 
 const RETRY_MS = 1_000; // doubled with each try that fails
 const RETRY_MAX_MS = 30_000;
+const SPREAD_MS = 500; // over which the pages of everybody load anew: a reset may come to all at once
+const CHANGING_MS = 2_000; // a stream of other channels is there long before, or something is wrong
 
 const ENDINGS = {
   database: "The server's database is away for a moment.",
@@ -45,6 +47,7 @@ export class Wire {
   state = LOADING;
   detail = ""; // why, in a sentence, or ""
   missed = 0; // events that came while we were away, when catching up
+  upToDate = false; // whether the stream has brought all that happened before now
 
   #parts = new Set();
   #cursor = null; // our place on the tape: everything up to it was heard, or is in what is loaded
@@ -53,6 +56,7 @@ export class Wire {
   #attempt = new AbortController(); // of the requests made to get a stream
   #failures = 0;
   #timer = null;
+  #changing = null; // a timer, while one stream takes another's place
   #gathering = false;
   #wakefulness;
 
@@ -119,7 +123,11 @@ export class Wire {
     this.#close();
     if (this.#wakefulness.asleep || this.#parts.size === 0) return;
     const attempt = (this.#attempt = new AbortController());
-    if (this.state === LIVE || this.state === CATCHING_UP) this.#becomes(LOADING); // other channels, no fault
+    this.upToDate = false;
+    if (this.state === LIVE || this.state === CATCHING_UP) {
+      // Only other channels are wanted, nothing is wrong: nobody need hear of it.
+      this.#changing = setTimeout(() => this.#becomes(LOADING), CHANGING_MS);
+    }
     try {
       if (this.#cursor === null || asking) {
         const { cursor } = await api.unread(attempt.signal); // also whether we are still logged in
@@ -139,6 +147,7 @@ export class Wire {
     this.#source = null;
     this.#attempt.abort();
     clearTimeout(this.#timer);
+    clearTimeout(this.#changing);
     this.#timer = null;
   }
 
@@ -188,7 +197,9 @@ export class Wire {
   #reset() {
     this.missed = 0;
     this.#failures = 0;
-    for (const part of this.#parts) part.reload("The page was away for too long, so the list is loaded anew.");
+    for (const part of this.#parts) {
+      part.reload("The page was away for too long, so the list is loaded anew.", SPREAD_MS * Math.random());
+    }
     this.#becomes(LIVE);
   }
 
@@ -229,8 +240,10 @@ export class Wire {
   }
 
   #becomes(state, detail = "") {
+    clearTimeout(this.#changing);
     this.state = state;
     this.detail = detail;
+    this.upToDate = state === LIVE;
     for (const part of this.#parts) part.settle();
   }
 }
@@ -303,12 +316,13 @@ class Part {
     this.#changed();
   }
 
-  /** Load all anew; what is there stays until then. */
-  reload(why = "") {
+  /** Load all anew, after a wait; what is there stays until then. */
+  reload(why = "", wait = 0) {
     this.#drop();
     this.#current = false;
     this.#why = why;
-    this.begin();
+    if (wait) this.#later(wait);
+    else this.begin();
   }
 
   /** Leave the wire: nothing is called any more, and its channels are closed. */
@@ -371,8 +385,8 @@ class Part {
    * see for a moment what is long gone.
    */
   settle() {
-    const { state } = this.#wire;
-    if (this.#answer && (state === LIVE || state === RECONNECTING)) {
+    const { upToDate, state } = this.#wire;
+    if (this.#answer && (upToDate || state === RECONNECTING)) {
       this.#part.take?.(this.#answer);
       this.#answer = null;
       this.#loading = null;
@@ -404,10 +418,7 @@ class Part {
   #failed(problem) {
     if (problem.passing) {
       this.#why = problem.message;
-      this.#timer = setTimeout(() => {
-        this.#timer = null;
-        this.begin();
-      }, pause(this.#failures));
+      this.#later(pause(this.#failures));
       this.#failures += 1;
       this.#changed();
     } else if (problem.status) {
@@ -416,6 +427,13 @@ class Part {
     } else {
       throw problem; // a fault of this page
     }
+  }
+
+  #later(wait) {
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.begin();
+    }, wait);
   }
 
   #apply(events) {
