@@ -86,10 +86,15 @@ class Proxy:
             for source, sink in (pair, pair[::-1]):
                 threading.Thread(target=self._pump, args=(source, sink, pair), daemon=True).start()
 
+    def _passes(self, chunk: bytes, source: socket.socket, sink: socket.socket, pair: Pair) -> bool:
+        """Tell whether to pass on a piece of what `source` sends to `sink`; raise OSError to cut them off."""
+        return True
+
     def _pump(self, source: socket.socket, sink: socket.socket, pair: Pair) -> None:
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
-                sink.sendall(chunk)
+                if self._passes(chunk, source, sink, pair):
+                    sink.sendall(chunk)
         _close(*pair)
         with self._lock:
             self._pairs.discard(pair)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import chromium
+from tests.browser.app import App, serve_client
 from tests.browser.tab import Tab
 from tests.proxy import Proxy
 from tests.stack import Stack
@@ -72,6 +73,29 @@ def open_tab(chromium: Browser, stack: Stack) -> Iterator[Callable[..., Tab]]:
     for tab in tabs:
         tab.page.context.close()
     assert [fault for tab in tabs for fault in tab.faults] == []
+
+
+@pytest.fixture
+def open_app(chromium: Browser, stack: Stack) -> Iterator[Callable[..., App]]:
+    """Open tabs of an app with our client, in one browser profile; none may have met an error of its own."""
+    apps: list[App] = []
+
+    def open_one(user: str = "alice", *, at: str = "", **options: object) -> App:
+        if apps:
+            context = apps[0].page.context
+        else:
+            context = chromium.new_context(base_url=at or stack.url("daphne"), bypass_csp=True)
+            serve_client(context)
+            answer = context.request.post("/api/session", data={"username": user, "password": f"demo-{user}"})
+            assert answer.ok, answer.text()
+        apps.append(App(context.new_page()))
+        apps[-1].begin(**options)
+        return apps[-1]
+
+    yield open_one
+    if apps:
+        apps[0].page.context.close()
+    assert [fault for app in apps for fault in app.faults] == []
 
 
 @pytest.fixture

@@ -1,0 +1,5 @@
+/** What there is. Types and what each does are in index.d.ts. */
+
+export { Client, ROUTES } from "./src/client.js";
+export { follow } from "./src/follow.js";
+export { Parser } from "./src/parser.js";

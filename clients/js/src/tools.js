@@ -1,0 +1,22 @@
+/** What several modules need. */
+
+/** Tell whether somebody looks at this tab; where there are no tabs, somebody does. */
+export const looked = () => globalThis.document?.visibilityState !== "hidden";
+
+/** Return the address that paths are resolved against; the service may live under a path of its own. */
+export function base(url = "/") {
+  const found = new URL(url, globalThis.location?.href);
+  if (!found.pathname.endsWith("/")) found.pathname += "/";
+  return found.href;
+}
+
+/** Call an app's function, if there is one; what it throws is its own affair, and is reported as such. */
+export function safely(call, ...args) {
+  try {
+    call?.(...args);
+  } catch (error) {
+    setTimeout(() => {
+      throw error;
+    });
+  }
+}
