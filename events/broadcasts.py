@@ -9,12 +9,12 @@ plan and its audience, is there alone.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
@@ -133,6 +133,12 @@ def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:
     live = unfinished().filter(alert_id__isnull=False)
     addresses = audiences.addresses(user, live.filter(audience__0__startswith="item:"))
     return live.filter(audience__overlap=addresses).order_by("-alert_id")
+
+
+def last_told(until: datetime) -> int | None:
+    """Return the event that told the audience of the last of the broadcasts begun until then."""
+    told = Broadcast.objects.filter(starts_at__lte=until).aggregate(last=Max("alert_id"))
+    return cast("int | None", told["last"])
 
 
 def unfinished() -> QuerySet[Broadcast]:

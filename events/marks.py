@@ -7,6 +7,7 @@ own channel. A preference of `off` keeps it out, but not one of severity `critic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -68,6 +69,16 @@ class Standing:
         """Return what orders it among notifications: the event that told its audience."""
         return self.broadcast.alert_id or 0
 
+    @property
+    def message(self) -> str:
+        """Return what it says, on one line."""
+        return ": ".join(filter(None, (self.broadcast.title, self.broadcast.message)))
+
+    @property
+    def link(self) -> str | None:
+        """Return where it leads."""
+        return self.broadcast.link
+
 
 # --- What stands in an inbox -----------------------------------------------------------------
 
@@ -98,6 +109,15 @@ def active(user: AbstractBaseUser) -> list[Broadcast]:
     choice = _choice(user)
     rows = _standing(user, choice).filter(dismissed=False)
     return [row for row in rows if _delivery(row, choice) == "live"]
+
+
+def for_digest(user: AbstractBaseUser, *, after: int, until: datetime) -> list[Standing]:
+    """Return the unread broadcasts that a user wants by mail, told after an event and begun until then."""
+    choice = _choice(user)
+    if choice.way(KIND) != "digest":
+        return []
+    rows = _standing(user, choice).filter(read=False, alert_id__gt=after, starts_at__lte=until)
+    return [Standing(row, "digest", row.read, row.dismissed) for row in rows.exclude(severity="critical")]
 
 
 def dismissals(some: Sequence[UUID]) -> Mapping[UUID, int]:
