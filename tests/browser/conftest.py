@@ -99,6 +99,12 @@ def open_app(chromium: Browser, stack: Stack) -> Iterator[Callable[..., App]]:
 
 
 @pytest.fixture
+def server(request: pytest.FixtureRequest, stack: Stack) -> str:
+    """Return Daphne's base URL; in turn each server's, in tests that are marked with `on_both`."""
+    return stack.url(getattr(request, "param", "daphne"))
+
+
+@pytest.fixture
 def network(server: str) -> Iterator[Proxy]:
     """Put a network in front of each of the servers in turn, to be cut."""
     with Proxy(server) as proxy:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.browser import on_both
 from tests.chaos.network import Network
 from tests.stack import eventually
 from tests.test_end_to_end import comment, item_of
@@ -16,6 +17,7 @@ def network(server: str):
         yield started
 
 
+@on_both
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_said_is_heard_at_once(stack, server, open_app, way):
     alice = stack.login("alice", server)
@@ -32,6 +34,7 @@ def test_what_is_said_is_heard_at_once(stack, server, open_app, way):
     assert app.states == ["live"]
 
 
+@on_both
 @pytest.mark.parametrize("way", WAYS)
 def test_a_cut_connection_goes_on_where_it_was(stack, server, network, open_app, way):
     alice = stack.login("alice", server)

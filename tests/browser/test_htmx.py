@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import on_both
 from tests.test_end_to_end import comment, item_of
 
 STREAM = re.compile(r"/streams/items/")
@@ -40,6 +41,7 @@ def opened(tab):
     return tab.page.expect_response(lambda answer: STREAM.search(answer.url) and answer.status == 200)
 
 
+@on_both
 def test_comments_come_edited_and_go_as_html_and_nothing_else(server, alice, item, open_tab):
     there = comment(alice, item, "already there")
     tab = open_tab("bob", f"/demo/htmx/{item}/", at=server)
@@ -83,6 +85,7 @@ def test_what_users_type_is_text_live_and_in_the_list(stack, alice, item, open_t
     assert tab.page.evaluate("window.hurt") is None
 
 
+@on_both
 def test_what_was_missed_comes_when_the_network_is_back(server, alice, item, network, open_tab):
     comment(alice, item, "one")
     tab = open_tab("bob", f"/demo/htmx/{item}/", at=network.url)

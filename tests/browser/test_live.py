@@ -4,6 +4,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import on_both
 from tests.test_end_to_end import comment, item_of
 
 
@@ -13,6 +14,7 @@ def listed(client: httpx.Client, item: str) -> list[str]:
     return [each["text"] for each in answer.json()["results"]]
 
 
+@on_both
 def test_a_comment_shows_at_another_reader_without_reload(stack, server, open_tab):
     item = item_of(stack.login("alice", server))
     alice = open_tab("alice", f"/items/{item}", at=server)
@@ -31,6 +33,7 @@ def test_a_comment_shows_at_another_reader_without_reload(stack, server, open_ta
     assert "alice: Hello bob" in bob.said()
 
 
+@on_both
 def test_a_reader_who_was_cut_off_comes_back_to_exactly_the_right_list(stack, server, network, open_tab):
     alice = stack.login("alice", server)
     item = item_of(alice)
