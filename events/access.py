@@ -8,7 +8,7 @@ verbs of items append theirs here.
 
 import json
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -29,6 +29,8 @@ class AccessChanged(EventType):
 
     `session` is a `session_digest`. Streams that come back are authorised anew.
     """
+
+    sent_on: ClassVar = ("internal",)
 
     user_id: str | None = None
     channel: str | None = None

@@ -9,14 +9,14 @@ plan and its audience, is there alone.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from events import audiences, inbox, readmodels
 from events.audiences import CHANNELS_MOST
@@ -55,8 +55,8 @@ class Said(BaseModel):
     """What a broadcast says. Times are in Unix seconds; without `expires_at` it stays until recalled."""
 
     broadcast_id: str
-    title: str
-    message: str
+    title: str = Field(examples=["Maintenance"])
+    message: str = Field(examples=["Tickertape is away from 12:00 to 12:10."])
     severity: Severity
     link: str | None
     starts_at: int
@@ -69,6 +69,8 @@ class BroadcastPlanned(Said, EventType):
     `audience` holds the addresses it is for: channels, where an item's stands for its watchers.
     """
 
+    sent_on: ClassVar = ("internal",)
+
     audience: tuple[str, ...]
     author_id: str
 
@@ -76,13 +78,19 @@ class BroadcastPlanned(Said, EventType):
 class SystemAlert(Said, EventType):
     """An admin speaks. Show it until `expires_at`, or until it is recalled or dismissed."""
 
+    sent_on: ClassVar = ("system", "group", "user")
+
 
 class SystemAlertUpdated(Said, EventType):
     """A broadcast says something else; all of it is given. Who dismissed it need not see it again."""
 
+    sent_on: ClassVar = ("system", "group", "user")
+
 
 class SystemAlertRecalled(EventType):
     """A broadcast was taken back: show it no more."""
+
+    sent_on: ClassVar = ("system", "group", "user")
 
     broadcast_id: str
     recalled_at: int
@@ -125,6 +133,12 @@ def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:
     live = unfinished().filter(alert_id__isnull=False)
     addresses = audiences.addresses(user, live.filter(audience__0__startswith="item:"))
     return live.filter(audience__overlap=addresses).order_by("-alert_id")
+
+
+def last_told(until: datetime) -> int | None:
+    """Return the event that told the audience of the last of the broadcasts begun until then."""
+    told = Broadcast.objects.filter(starts_at__lte=until).aggregate(last=Max("alert_id"))
+    return cast("int | None", told["last"])
 
 
 def unfinished() -> QuerySet[Broadcast]:

@@ -5,7 +5,7 @@ app; a kind without one can be appended to but never read.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType
 from uuid import UUID
@@ -17,6 +17,7 @@ from events.errors import ChannelForbidden, ChannelMalformed, FieldError
 Channel = NewType("Channel", str)
 
 SYSTEM = Channel("system")
+INTERNAL = "internal"  # the kind of the log's own channels, which nobody may read
 ACCESS = Channel("internal:access")  # changes of who may read what: for hubs, never for people
 LOG = Channel("internal:log")  # what the log says of itself
 TRACE = Channel("internal:trace")  # who did what to the log: to be looked up, and no hub's business
@@ -35,26 +36,43 @@ class Kind:
     """A kind of channel: the form of its keys, the rule of who may read one, and what is told first.
 
     `latest` is SQL that returns a transient event type's name and its payload (jsonb) for each of
-    `%(keys)s`: what nobody will be told again, who comes late is told at once.
+    `%(keys)s`: what nobody will be told again, who comes late is told at once. `about` says, for the
+    catalogue, what is told there and who reads it.
     """
 
     name: str
     key: re.Pattern[str] | None
     may_read: Rule
     latest: str | None = None
+    about: str = ""
 
 
 _kinds: dict[str, Kind] = {}
 
 
 def register(
-    name: str, *, key: re.Pattern[str] | None = _ID, may_read: Rule, latest: str | None = None
+    name: str,
+    *,
+    key: re.Pattern[str] | None = _ID,
+    may_read: Rule,
+    latest: str | None = None,
+    about: str = "",
 ) -> None:
     """Let channels of a kind be read by whom `may_read(user, key)` does not refuse.
 
     The rule raises ChannelForbidden or ChannelUnknown; it runs in a thread, with the ORM.
     """
-    _kinds[name] = Kind(name, key, may_read, latest)
+    _kinds[name] = Kind(name, key, may_read, latest, about)
+
+
+def kinds() -> Mapping[str, Kind]:
+    """Return every kind of channel that can be read, by its name."""
+    return _kinds
+
+
+def kind_of(channel: str) -> str:
+    """Return the name of a channel's kind."""
+    return channel.partition(":")[0]
 
 
 def parse(name: str) -> Channel:
@@ -149,6 +167,13 @@ def _everyone(user: AbstractBaseUser, key: str) -> None:
     """Let every logged-in user read."""
 
 
-register("user", may_read=_own_only)
-register("group", key=re.compile(r"[A-Za-z0-9_.@+-]{1,150}"), may_read=_members_only)
-register("system", key=None, may_read=_everyone)
+register("user", may_read=_own_only, about="What concerns a user. They alone read it.")
+register(
+    "group",
+    key=re.compile(r"[A-Za-z0-9_.@+-]{1,150}"),
+    may_read=_members_only,
+    about="What concerns a group. Its members read it.",
+)
+register(
+    "system", key=None, may_read=_everyone, about="What concerns everyone. Whoever is logged in reads it."
+)

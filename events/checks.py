@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 (Django's name)
 from django.db import connections
 
+from events import catalogue
 from events.comments import TEXT_MOST
 
 POSTGRESQL_OLDEST = 14  # what Django 5.2 supports
@@ -20,8 +21,8 @@ _SESSIONS = frozenset({"django.contrib.sessions.backends.db", "django.contrib.se
 
 @register()
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check the settings that the log rests on."""
-    return [*_database_faults(), *_limit_faults(), *_session_faults()]
+    """Check the settings that the log rests on, and that the catalogue says all of each event type."""
+    return [*_database_faults(), *_limit_faults(), *_session_faults(), *_catalogue_faults()]
 
 
 @register(Tags.database)
@@ -75,3 +76,9 @@ def _session_faults() -> Iterator[CheckMessage]:
             hint="Set SESSION_ENGINE to django.contrib.sessions.backends.db or .cached_db.",
             id="events.W002",
         )
+
+
+def _catalogue_faults() -> Iterator[CheckMessage]:
+    hint = "See docs/your-own-events.md."
+    for fault in catalogue.all_faults():
+        yield Error(fault, hint=hint, id="events.E006")

@@ -44,6 +44,7 @@ class CommentAdded(EventType):
     """Someone commented on an item, or replied to a comment on it. `timestamp` is in Unix seconds."""
 
     personal: ClassVar = {"author_name": "author_id", "text": "author_id"}
+    sent_on: ClassVar = ("item",)
 
     comment_id: str
     item_id: str
@@ -58,6 +59,7 @@ class CommentUpdated(EventType):
     """A comment's author changed its text. `edited_at` is in Unix seconds."""
 
     personal: ClassVar = {"new_text": ACTOR}
+    sent_on: ClassVar = ("item",)
 
     comment_id: str
     item_id: str
@@ -67,6 +69,8 @@ class CommentUpdated(EventType):
 
 class CommentDeleted(EventType):
     """A comment is gone."""
+
+    sent_on: ClassVar = ("item",)
 
     comment_id: str
     item_id: str

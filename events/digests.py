@@ -17,8 +17,9 @@ from django.core import signing
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events import inbox, items, preferences, retention
+from events import broadcasts, inbox, items, marks, preferences, retention
 from events.channels import user_channel
+from events.entries import Entry
 from events.errors import NotFound
 from events.log import append
 from events.models import Email, Inbox, Notification
@@ -35,6 +36,7 @@ class EmailSent(EventType):
     """A mail was handed to the mail server."""
 
     personal: ClassVar = {"sent_to": "user_id"}
+    sent_on: ClassVar = ("user",)
 
     user_id: str
     email_type: str
@@ -55,26 +57,31 @@ class Digest:
     correlation_id: UUID
     user: AbstractBaseUser
     address: str
-    shown: Sequence[Notification]
+    shown: Sequence[Entry]
     more: int
 
 
 # The index holds what is for a digest and unread only; a user is passed over once they were found.
+# Whether a broadcast is meant for somebody is seen when theirs is claimed.
 _DUE_SQL = """
-SELECT DISTINCT n.user_id FROM events_notification n LEFT JOIN events_inbox i USING (user_id)
-WHERE n.delivery = 'digest' AND NOT n.read AND n.user_id > %s AND n.since <= %s
+SELECT n.user_id FROM events_notification n LEFT JOIN events_inbox i USING (user_id)
+WHERE n.delivery = 'digest' AND NOT n.read AND n.user_id > %(last)s AND n.since <= %(before)s
   AND n.event_id > coalesce(i.digested_to, 0)
-ORDER BY n.user_id LIMIT %s
+UNION
+SELECT p.user_id FROM events_preferences p LEFT JOIN events_inbox i USING (user_id)
+WHERE p.types->>'broadcast' = 'digest' AND p.user_id > %(last)s AND coalesce(i.broadcasts_to, 0) < (
+    SELECT max(alert_id) FROM events_broadcast WHERE recalled_at IS NULL AND starts_at <= %(before)s
+      AND (expires_at IS NULL OR expires_at > %(at)s))
+ORDER BY user_id LIMIT %(limit)s
 """
 
 
 def due(at: datetime) -> Iterator[int]:
     """Yield who has had something for a digest waiting for long enough."""
-    before = at - timedelta(hours=settings.WORKERS_DIGEST_HOURS)
     last = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(_DUE_SQL, [last, before, BATCH])
+            cursor.execute(_DUE_SQL, {"last": last, "at": at, "before": _long_before(at), "limit": BATCH})
             found = [user_id for (user_id,) in cursor.fetchall()]
         yield from found
         if len(found) < BATCH:
@@ -93,12 +100,17 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     waiting = Notification.objects.filter(
         user_id=user_id, delivery="digest", read=False, event_id__gt=row.digested_to
     )
-    pending = list(waiting.order_by("-event_id"))
-    if not pending or preferences.of([user_id])[user_id].is_quiet(at):
+    if preferences.of([user_id])[user_id].is_quiet(at):
         return None
-    row.digested_to = pending[0].event_id
-    row.save(update_fields=["digested_to"])
     user = get_user_model()._default_manager.filter(pk=user_id).first()
+    raised = list(waiting)
+    until = _long_before(at)
+    said = marks.for_digest(user, after=row.broadcasts_to, until=until) if user else []
+    row.digested_to = max([row.digested_to, *(each.event_id for each in raised)])
+    row.broadcasts_to = max(row.broadcasts_to, broadcasts.last_told(until) or 0)
+    row.save(update_fields=["digested_to", "broadcasts_to"])
+    pending: list[Entry] = [*raised, *said]
+    pending.sort(key=lambda each: each.event_id, reverse=True)
     address = str(getattr(user, user.get_email_field_name(), "")) if user and user.is_active else ""
     told = _readable(user, pending) if user and address else []
     if user is None or not told:
@@ -125,10 +137,16 @@ def failed(digest: Digest, error: Exception) -> None:
     Email.objects.filter(pk=digest.correlation_id).update(error=type(error).__name__)
 
 
-def _readable(user: AbstractBaseUser, pending: Sequence[Notification]) -> Sequence[Notification]:
-    about = {row.item_id for row in pending if row.item_id is not None}
-    readable = set(items.readable_by(user).filter(pk__in=about).values_list("pk", flat=True))
-    return [row for row in pending if row.item_id is None or row.item_id in readable]
+def _long_before(at: datetime) -> datetime:
+    """Return since when something has waited for long enough."""
+    return at - timedelta(hours=settings.WORKERS_DIGEST_HOURS)
+
+
+def _readable(user: AbstractBaseUser, pending: Sequence[Entry]) -> Sequence[Entry]:
+    items_of = {row.event_id: row.item_id for row in pending if isinstance(row, Notification)}
+    about = {item_id for item_id in items_of.values() if item_id is not None}
+    readable = {None, *items.readable_by(user).filter(pk__in=about).values_list("pk", flat=True)}
+    return [row for row in pending if items_of.get(row.event_id) in readable]
 
 
 retention.leftover(

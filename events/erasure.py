@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import ClassVar
 
 from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -37,12 +38,16 @@ _erasers: dict[str, Callable[[int], int]] = {}
 class LogErased(EventType):
     """Events at or below the position `upto` have other data: what was kept of them is void."""
 
+    sent_on: ClassVar = ("internal",)
+
     upto: int
     events: int
 
 
 class UserErased(EventType):
     """What was personal to a user was erased; `events` of the log. `timestamp` is in Unix seconds."""
+
+    sent_on: ClassVar = ("internal",)
 
     user_id: str
     erased_by: str

@@ -318,8 +318,7 @@ class PreferencesOut(BaseModel):
     )
 
     types: dict[str, Literal["live", "off", "digest"]] = Field(
-        description="`live`: shown at once; `digest`: in the inbox, and mailed once a day (but broadcasts);"
-        " `off`: not at all"
+        description="`live`: shown at once; `digest`: in the inbox, and mailed once a day; `off`: not at all"
     )
     quiet_hours: QuietHours | None
     time_zone: str

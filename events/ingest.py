@@ -22,7 +22,7 @@ from ninja.security.base import AuthBase
 from pydantic import BaseModel, Field, ValidationError
 
 from events import jobs, limits, log, readmodels, registry
-from events.channels import Channel, parse
+from events.channels import Channel, kind_of, parse
 from events.errors import (
     ChannelMalformed,
     FieldError,
@@ -33,6 +33,7 @@ from events.errors import (
 )
 from events.http import MOST_FAULTS
 from events.models import ApiKey, Job
+from events.registry import EventType
 from events.rest import Body, Problem
 
 MOST_EVENTS = 100  # of one request: each is a statement in one transaction
@@ -131,10 +132,13 @@ def _append(key: ApiKey, event: NewEvent, place: str) -> log.EventId:
         if not _allowed(key.channels, channel):
             raise KeyForbids(errors=(FieldError(f"{place}.channels", f"{channel[:80]} is not in its scope"),))
     channels = [_channel(name, place) for name in event.channels]
+    kind = registry.types().get(event.type)
+    data = event.data if kind is None else _data(kind, event, channels, place)
     try:
         return log.append_raw(
             event.type,
-            _data(event, place),
+            data,
+            version=1 if kind is None else kind.version,
             channels=channels,
             unique_key=None if event.id is None else f"key:{key.pk}:{event.id}",
         )
@@ -161,11 +165,8 @@ def _channel(name: str, place: str) -> Channel:
     return channel
 
 
-def _data(event: NewEvent, place: str) -> dict[str, Any]:
-    """Return the payload, checked against the type's declaration where there is one."""
-    kind = registry.types().get(event.type)
-    if kind is None:
-        return event.data
+def _data(kind: type[EventType], event: NewEvent, channels: Sequence[Channel], place: str) -> dict[str, Any]:
+    """Return the payload, checked with its channels against the type's declaration."""
     if kind.transient:
         raise Invalid(errors=(FieldError(f"{place}.type", "is never in the log"),))
     folded = {each for model in readmodels.registered().values() for each in model.types}
@@ -173,6 +174,9 @@ def _data(event: NewEvent, place: str) -> dict[str, Any]:
     elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued
     if ours or (kind in folded and not elsewhere):
         raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
+    if kind.sent_on and (others := {*map(kind_of, channels)} - {*kind.sent_on}):
+        message = f"{event.type} is not sent on channels of the kind {min(others)}"
+        raise Invalid(errors=(FieldError(f"{place}.channels", message),))
     try:
         return kind.model_validate(event.data).model_dump(mode="json")
     except ValidationError as error:

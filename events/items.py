@@ -56,6 +56,7 @@ class ItemCreated(EventType):
     """An item came to be. Its title is its owner's."""
 
     personal: ClassVar = {"title": "owner_id"}
+    sent_on: ClassVar = ("item",)
 
     item_id: str
     title: str
@@ -68,6 +69,7 @@ class ItemChanged(EventType):
     """An item has other properties; all of them are given. Its title is its owner's."""
 
     personal: ClassVar = {"title": "owner_id"}
+    sent_on: ClassVar = ("item",)
 
     item_id: str
     title: str
@@ -78,11 +80,15 @@ class ItemChanged(EventType):
 class ItemDeleted(EventType):
     """An item is gone, and its comments with it."""
 
+    sent_on: ClassVar = ("item",)
+
     item_id: str
 
 
 class MemberAdded(EventType):
     """Someone may read an item that is for members. Also on that user's own channel."""
+
+    sent_on: ClassVar = ("item", "user")
 
     item_id: str
     user_id: str
@@ -90,6 +96,8 @@ class MemberAdded(EventType):
 
 class MemberRemoved(EventType):
     """Someone is no longer a member of an item. Also on that user's own channel."""
+
+    sent_on: ClassVar = ("item", "user")
 
     item_id: str
     user_id: str
@@ -288,7 +296,7 @@ def _may_read_channel(user: AbstractBaseUser, key: str) -> None:
         raise ChannelForbidden(f"You may not read item {key}.") from None
 
 
-register("item", may_read=_may_read_channel)
+register("item", may_read=_may_read_channel, about="An item and its comments. Who may read it hears it.")
 
 
 # --- What of a person is here ----------------------------------------------------------------

@@ -57,6 +57,7 @@ class JobQueued(EventType):
     """Somebody asked for a job. `timestamp` is in Unix seconds."""
 
     personal: ClassVar = {"params": "user_id"}
+    sent_on: ClassVar = ("job", "user")
 
     job_id: str
     user_id: UserId
@@ -67,6 +68,8 @@ class JobQueued(EventType):
 
 class JobStarted(EventType):
     """A worker has the job in hand, for the `attempt`th time."""
+
+    sent_on: ClassVar = ("job", "user")
 
     job_id: str
     user_id: UserId
@@ -79,6 +82,8 @@ class JobProgressed(EventType):
     """How far a job is. The latest is all there is: not recorded, and not every one is sent."""
 
     transient: ClassVar = True
+    sent_on: ClassVar = ("job",)
+    example: ClassVar = {"message": "3 of 10 files"}
 
     job_id: str
     done: int | float
@@ -90,6 +95,7 @@ class JobSent(EventType):
     """A job's code sent something; `event` is what it calls that, if anything."""
 
     personal: ClassVar = {"data": "user_id"}
+    sent_on: ClassVar = ("job",)
 
     job_id: str
     user_id: UserId
@@ -101,6 +107,7 @@ class JobRetrying(EventType):
     """A job failed and is tried again at `retry_at` (Unix seconds)."""
 
     personal: ClassVar = {"error": "user_id"}
+    sent_on: ClassVar = ("job", "user")
 
     job_id: str
     user_id: UserId
@@ -115,6 +122,7 @@ class TaskComplete(EventType):
     """A job is done."""
 
     personal: ClassVar = {"result": "user_id"}
+    sent_on: ClassVar = ("job", "user")
 
     user_id: UserId
     job_id: str
@@ -127,6 +135,7 @@ class JobFailed(EventType):
     """A job failed for good."""
 
     personal: ClassVar = {"error": "user_id"}
+    sent_on: ClassVar = ("job", "user")
 
     job_id: str
     user_id: UserId
@@ -138,6 +147,8 @@ class JobFailed(EventType):
 
 class JobCancelled(EventType):
     """A job was stopped because somebody asked for that."""
+
+    sent_on: ClassVar = ("job", "user")
 
     job_id: str
     user_id: UserId
@@ -338,6 +349,8 @@ class JobState(EventType):
     """Where a job stands: told first to who comes late, and not recorded."""
 
     transient: ClassVar = True
+    sent_on: ClassVar = ("job",)
+    example: ClassVar = {"result": None, "error": None}
 
     job_id: str
     task_type: str
@@ -367,7 +380,13 @@ def _erase(user_id: int) -> int:
     return theirs.exclude(params=ERASED).update(params=ERASED)
 
 
-channels.register("job", key=channels.JOB_KEY, may_read=_may_read, latest=LATEST)
+channels.register(
+    "job",
+    key=channels.JOB_KEY,
+    may_read=_may_read,
+    latest=LATEST,
+    about="A job, from its start to its end. Whoever asked for it reads it.",
+)
 readmodels.register(ReadModel("jobs", table=Job, born_of="event_id", types=LIFE, fold=_fold))
 erasure.register("jobs", _erase)
 retention.leftover(

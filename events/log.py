@@ -9,16 +9,16 @@ what was rolled back was never seen.
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NewType, TypeVar
+from typing import Any, ClassVar, NewType, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.dispatch import Signal
 
-from events.channels import Channel, check_names
+from events.channels import Channel, check_names, kind_of, kinds
 from events.cursor import Cursor
 from events.errors import FieldError, PayloadInvalid, PayloadTooLarge, Unavailable
-from events.registry import EventType, encode
+from events.registry import EventType, current, encode
 
 EventId = NewType("EventId", int)
 T = TypeVar("T")
@@ -31,6 +31,8 @@ appended = Signal()
 
 class LogPruned(EventType):
     """The oldest events were removed; `oldest` is the first position that is kept."""
+
+    sent_on: ClassVar = ("internal",)
 
     oldest: int
 
@@ -46,7 +48,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One placed event, as it is read back."""
+    """One placed event, as it is read back: in its type's shape of today."""
 
     position: int
     id: EventId
@@ -91,6 +93,10 @@ def append(
     """
     if event.transient:
         raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
+    # Who may read a channel relies on what the catalogue says of it; one that nobody may takes anything.
+    elsewhere = {kind_of(channel) for channel in channels} & (kinds().keys() - event.sent_on)
+    if event.sent_on and elsewhere:
+        raise TypeError(f"{event.name()} is not declared to be sent on channels of the kind {min(elsewhere)}")
     return append_raw(
         event.name(),
         event.model_dump(mode="json"),
@@ -222,7 +228,7 @@ def page_of(rows: Sequence[Sequence[Any]], *, after: int, limit: int) -> Page:
     """Make a page of the rows that ALL_SQL or CHANNELS_SQL returned."""
     epoch, began, head_, oldest, last_found, found = rows[0][:6]
     entries = tuple(
-        Entry(row[6], EventId(row[7]), row[8], row[9], row[10], tuple(row[11]), row[12])
+        Entry(row[6], EventId(row[7]), row[8], *current(*row[8:11]), tuple(row[11]), row[12])
         for row in rows
         if row[6] is not None
     )

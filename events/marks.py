@@ -7,7 +7,8 @@ own channel. A preference of `off` keeps it out, but not one of severity `critic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -30,6 +31,8 @@ KIND = "broadcast"
 class SystemAlertsRead(EventType):
     """Somebody saw these broadcasts in their inbox; they stay on the screen. On their own channel only."""
 
+    sent_on: ClassVar = ("user",)
+
     user_id: str
     broadcast_ids: list[str]
 
@@ -37,12 +40,16 @@ class SystemAlertsRead(EventType):
 class SystemAlertUnread(EventType):
     """Somebody wants to come back to a broadcast; it is dismissed no more either."""
 
+    sent_on: ClassVar = ("user",)
+
     user_id: str
     broadcast_id: str
 
 
 class SystemAlertDismissed(EventType):
     """Somebody wants to see a broadcast no more, on any device; in the inbox it is read and archived."""
+
+    sent_on: ClassVar = ("user",)
 
     broadcast_id: str
     user_id: str
@@ -61,6 +68,16 @@ class Standing:
     def event_id(self) -> int:
         """Return what orders it among notifications: the event that told its audience."""
         return self.broadcast.alert_id or 0
+
+    @property
+    def message(self) -> str:
+        """Return what it says, on one line."""
+        return ": ".join(filter(None, (self.broadcast.title, self.broadcast.message)))
+
+    @property
+    def link(self) -> str | None:
+        """Return where it leads."""
+        return self.broadcast.link
 
 
 # --- What stands in an inbox -----------------------------------------------------------------
@@ -92,6 +109,15 @@ def active(user: AbstractBaseUser) -> list[Broadcast]:
     choice = _choice(user)
     rows = _standing(user, choice).filter(dismissed=False)
     return [row for row in rows if _delivery(row, choice) == "live"]
+
+
+def for_digest(user: AbstractBaseUser, *, after: int, until: datetime) -> list[Standing]:
+    """Return the unread broadcasts that a user wants by mail, told after an event and begun until then."""
+    choice = _choice(user)
+    if choice.way(KIND) != "digest":
+        return []
+    rows = _standing(user, choice).filter(read=False, alert_id__gt=after, starts_at__lte=until)
+    return [Standing(row, "digest", row.read, row.dismissed) for row in rows.exclude(severity="critical")]
 
 
 def dismissals(some: Sequence[UUID]) -> Mapping[UUID, int]:

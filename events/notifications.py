@@ -46,6 +46,8 @@ class NotificationRaised(EventType):
     """
 
     personal: ClassVar = {"message": ("user_id", "actor_id", "owner_id")}
+    sent_on: ClassVar = ("user",)
+    example: ClassVar = {"job_id": None}
 
     notification_id: str
     user_id: str
@@ -67,6 +69,9 @@ class NotificationRaised(EventType):
 class NotificationsRead(EventType):
     """Somebody saw these notifications; or all of an item; or, where neither is given, all there are."""
 
+    sent_on: ClassVar = ("user",)
+    example: ClassVar = {"item_id": None}
+
     user_id: str
     notification_ids: list[str] | None = None
     item_id: str | None = None
@@ -75,12 +80,16 @@ class NotificationsRead(EventType):
 class NotificationUnread(EventType):
     """Somebody wants to come back to a notification; it is no longer archived either."""
 
+    sent_on: ClassVar = ("user",)
+
     user_id: str
     notification_id: str
 
 
 class NotificationArchived(EventType):
     """Somebody put a notification away; it is read, too."""
+
+    sent_on: ClassVar = ("user",)
 
     user_id: str
     notification_id: str

@@ -32,6 +32,7 @@ class PreferencesChanged(EventType):
     """Somebody wants to be told otherwise; all of it is given. Quiet hours are `HH:MM`, of their zone."""
 
     personal: ClassVar = {"time_zone": "user_id"}
+    sent_on: ClassVar = ("user",)
 
     user_id: str
     types: dict[str, Way]

@@ -1,13 +1,15 @@
 """Event types: what an event of a name holds, declared once as a pydantic model.
 
 A type's wire name is its class's name. Its JSON is made here and nowhere else, so what
-is stored is byte for byte what every client gets.
+is stored is byte for byte what every client gets; but for events of an older version of their
+type, which whoever reads them, a program or a client, gets in the shape of today.
 """
 
 import json
+import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +25,9 @@ _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 ACTOR = "@actor"  # in `EventType.personal`: whoever made the event
 
+logger = logging.getLogger(__name__)
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]  # a payload of one version to one of the next
+
 _types: dict[str, type["EventType"]] = {}
 
 
@@ -32,13 +37,26 @@ class EventType(BaseModel):
     `personal` names the fields that hold what somebody wrote or is called by, each with whose it
     is: the field that holds their id, several of them, or `ACTOR`. Erasing a person overwrites
     these, so each must be one that may hold any string. A `transient` type is never in the log.
+
+    What is declared of a type besides its fields is what others build on: `sent_on` names the kinds
+    of channels it goes to (`append` takes no other that somebody may read), and `example` is what
+    of a payload the fields' own examples and the vocabulary do not say.
+
+    A type that is in a log already keeps its shape. One that must change gets a new `version` and,
+    in `upcasts`, what makes a payload of each older version into one of the next; the personal
+    fields that only older versions have are in `once_personal`. Erased ones hold any string, too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is sent holds every field, those with a default too: a schema of it says so.
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
     version: ClassVar[int] = 1
     personal: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
+    once_personal: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
     transient: ClassVar[bool] = False
+    sent_on: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[Mapping[str, Any]] = {}
+    upcasts: ClassVar[Mapping[int, Upcast]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,7 +64,11 @@ class EventType(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if not _NAME.fullmatch(cls.__name__):
             raise TypeError(f"{cls.__name__} cannot be an event's name: use CamelCase letters and digits")
-        for field, whose in cls.personal_fields():
+        if set(cls.upcasts) != set(range(1, cls.version)):
+            raise TypeError(
+                f"{cls.__name__} is at version {cls.version}: it needs an upcast from each before"
+            )
+        for field, whose in _each(cls.personal):
             found = cls.model_fields.get(field)
             if found is None or (found.annotation not in (str, str | None) and found.annotation is not Any):
                 raise TypeError(f"{cls.__name__}.{field} is personal: it must be a field that holds a string")
@@ -66,10 +88,15 @@ class EventType(BaseModel):
 
     @classmethod
     def personal_fields(cls) -> Iterator[tuple[str, str]]:
-        """Yield each personal field with each whose it is."""
-        for field, whose in cls.personal.items():
-            for one in (whose,) if isinstance(whose, str) else whose:
-                yield field, one
+        """Yield each personal field, those of older versions too, with each whose it is."""
+        yield from _each(cls.personal)
+        yield from _each(cls.once_personal)
+
+
+def _each(personal: Mapping[str, str | tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    for field, whose in personal.items():
+        for one in (whose,) if isinstance(whose, str) else whose:
+            yield field, one
 
 
 def types() -> Mapping[str, type[EventType]]:
@@ -77,12 +104,42 @@ def types() -> Mapping[str, type[EventType]]:
     return _types
 
 
-def decode(name: str, version: int, data: str) -> EventType:
-    """Return a stored event as its type; raise KeyError where the type is not declared.
+class VersionUnknown(LookupError):
+    """An event is of a newer version than its type is here."""
 
-    The data is what was validated at append, so it is not validated strictly again.
+
+def decode(name: str, version: int, data: str) -> EventType:
+    """Return a stored event as its type is today.
+
+    Raises KeyError where the type is not declared, and VersionUnknown where whoever wrote it is
+    newer. The data is what was validated at append, so it is not validated strictly again.
     """
-    return _types[name].model_validate_json(data)
+    kind = _types[name]
+    if version > kind.version:
+        raise VersionUnknown(f"{name} is at version {kind.version} here, and this event at {version}")
+    if version < kind.version:
+        payload = json.loads(data)
+        for older in range(version, kind.version):
+            payload = kind.upcasts[older](payload)
+        data = json.dumps(payload)
+    return kind.model_validate_json(data)
+
+
+def current(name: str, version: int, data: str) -> tuple[int, str]:
+    """Return the version and the data that a stored event is sent in: its type's of today.
+
+    What is not older is left alone, byte for byte. An upcast that fails must not stop everyone's
+    streams: its event is sent as it was stored, and what reacts to it fails by itself.
+    """
+    kind = _types.get(name)
+    if kind is None or version >= kind.version:
+        return version, data
+    try:
+        return kind.version, encode(decode(name, version, data).model_dump(mode="json"))
+    except Exception as error:
+        facts = {"type": name, "version": version, "error": type(error).__name__}
+        logger.error("An event could not be upcast; it is sent as it was stored.", extra=facts)
+        return version, data
 
 
 def encode(payload: Mapping[str, Any]) -> str:

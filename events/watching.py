@@ -7,6 +7,7 @@ by default is seen from the item and its comments, so it cannot drift from them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
@@ -23,12 +24,16 @@ from events.registry import EventType
 class ItemWatched(EventType):
     """Somebody wants to be told of an item's comments. On their own channel only."""
 
+    sent_on: ClassVar = ("user",)
+
     item_id: str
     user_id: str
 
 
 class ItemUnwatched(EventType):
     """Somebody does not want to be told of an item's comments, but of what is meant for them."""
+
+    sent_on: ClassVar = ("user",)
 
     item_id: str
     user_id: str
@@ -37,12 +42,16 @@ class ItemUnwatched(EventType):
 class ItemMuted(EventType):
     """Somebody wants to be told of nothing about an item."""
 
+    sent_on: ClassVar = ("user",)
+
     item_id: str
     user_id: str
 
 
 class ItemUnmuted(EventType):
     """Somebody wants to be told of an item again, as before they muted it."""
+
+    sent_on: ClassVar = ("user",)
 
     item_id: str
     user_id: str

@@ -260,6 +260,7 @@ STREAMS_PAGE_BYTES = number("STREAMS_PAGE_BYTES", 256 * 1024)  # of one read; on
 STREAMS_RING_EVENTS = number("STREAMS_RING_EVENTS", 20_000)  # recent events kept in memory
 STREAMS_RING_BYTES = number("STREAMS_RING_BYTES", 16 * 1024 * 1024)  # so many of 500 bytes
 STREAMS_REPLAY_BYTES = number("STREAMS_REPLAY_BYTES", 8 * 1024 * 1024)  # read for one, kept for the next
+STREAMS_RENDERED_BYTES = number("STREAMS_RENDERED_BYTES", 4 * 1024 * 1024)  # as HTML, kept for the next
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs

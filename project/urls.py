@@ -12,7 +12,7 @@ import events.ingest
 import streams.api
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
-from project import pages
+from project import catalogue, pages
 from streams import views as live
 
 api = NinjaAPI(
@@ -20,7 +20,8 @@ api = NinjaAPI(
     version="1",
     description=(
         "Items, their comments, and who reads them. Log in at `/api/session`; send its `csrf_token` "
-        "as `X-CSRFToken` with every change. Errors are problem+json. A list has the `cursor` to stream from."
+        "as `X-CSRFToken` with every change. Errors are problem+json. A list has the `cursor` to stream "
+        "from. Streams and their events are described at `/events/` and in `/api/asyncapi.json`."
     ),
     auth=Session(),
     parser=JsonParser(),
@@ -38,6 +39,8 @@ urlpatterns = [
     path("items/<int:item_id>", pages.page, name="item"),
     path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
     path("admin/", admin.site.urls),
+    path("events/", catalogue.page, name="events"),
+    path("api/asyncapi.json", catalogue.describe, name="asyncapi"),
     path("api/", api.urls),
     path("streams/", include("streams.urls")),
     path("healthz", live.healthz),
@@ -46,9 +49,10 @@ urlpatterns = [
 ]
 
 if not settings.PRODUCTION:
-    from project import demo_views
+    from project import demo_htmx, demo_views
 
     urlpatterns += [
+        path("demo/htmx/<int:item_id>/", demo_htmx.item),
         path("demo/tokens/", demo_views.tokens),
         path("demo/tokens/thread/", demo_views.tokens_from_a_thread),
     ]

@@ -123,18 +123,21 @@ return 0
 class Person(BaseModel):
     """Someone who is there."""
 
-    id: str
-    username: str
+    id: str = Field(description="The user's id")
+    username: str = Field(description="The user's name")
 
 
 class PresenceChanged(EventType):
     """Who has the item open. Transient: on the item's channel, without an id, the latest is all there is."""
 
     transient: ClassVar = True
+    sent_on: ClassVar = ("item",)
 
     item_id: str
-    users: list[Person] = Field(description=f"{SHOWN_MOST} of them at the most")
-    total: int | None = Field(description="How many; null while nobody knows, as without Redis")
+    users: list[Person] = Field(
+        description=f"{SHOWN_MOST} of them at the most", examples=[[{"id": "7", "username": "alice"}]]
+    )
+    total: int | None = Field(description="How many; null while nobody knows, as without Redis", examples=[1])
 
 
 @dataclass(frozen=True, slots=True)

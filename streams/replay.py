@@ -17,6 +17,7 @@ from django.conf import settings
 from events import log
 from events.channels import Channel
 from streams.batch import Batch, Published
+from streams.rendering import Rendering
 
 Channels = frozenset[Channel]
 Ask = Callable[[Channels, int], Awaitable[log.Page]]
@@ -54,6 +55,7 @@ class Replay:
     def __init__(self, ask: Ask, *, at_once: int) -> None:
         self.reads = 0
         self.bytes = 0
+        self.rendering = Rendering()  # of what was read, and forgotten with it
         self._ask = ask
         self.turns = asyncio.Semaphore(at_once)  # to ask the log anything that the hub itself need not know
         self._under_way: dict[Channels, asyncio.Task[Stretch]] = {}
@@ -97,6 +99,7 @@ class Replay:
         self._kept.clear()
         self._begins.clear()
         self._under_way.clear()
+        self.rendering.forget()
 
     def _find(self, channels: Channels, after: int) -> Stretch | None:
         begins = self._begins.get(channels, ())

@@ -109,6 +109,10 @@ class EventStream(Outliving):
 
         return cls(chunks())
 
+    def through(self, change: Callable[[AsyncGenerator[bytes]], AsyncGenerator[bytes]]) -> None:
+        """Have the chunks go through another generator, which closes theirs."""
+        self._chunks = change(self._chunks)
+
     async def deliver(self, connection: "Connection") -> None:
         """Write the chunks as they come."""
         async with contextlib.aclosing(self._chunks) as chunks:

@@ -21,7 +21,7 @@ from events.channels import own_channels, parse
 from events.errors import TickertapeError, Unavailable
 from events.http import problem
 from events.transactions import PRESSURE_SQL
-from streams import jobs, metrics, opening, switchboard
+from streams import jobs, metrics, opening, rendering, switchboard
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
@@ -76,13 +76,17 @@ async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) ->
 async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     try:
         hub, subscriber = await opening.subscriber(request, choose, sync_to_async(admit))
-        return await serve(hub, subscriber, opening.place_of(request))
+        html = rendering.asked_for(request)
+        response = await serve(hub, subscriber, opening.place_of(request))
     except TickertapeError as error:
         return problem(error)
     except opening.NotNow as error:
         return EventStream.ended(str(error))
     except (*DATABASE_AWAY, OperationalError, InterfaceError):
         return EventStream.ended("database")
+    if html and isinstance(response, EventStream):
+        response.through(hub.replay.rendering.html)
+    return response
 
 
 @require_GET

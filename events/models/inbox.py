@@ -52,6 +52,9 @@ class Inbox(models.Model):
 
     user_id = models.BigIntegerField(primary_key=True)
     digested_to = models.BigIntegerField(default=0)  # the last `event_id` that a digest was claimed for
+    broadcasts_to = models.BigIntegerField(
+        default=0, db_default=0
+    )  # likewise, the last `alert_id` of broadcasts
 
     class Meta:
         """Its plural."""

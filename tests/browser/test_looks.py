@@ -68,6 +68,7 @@ def world(stack) -> World:
     return World(stack)
 
 
+@pytest.mark.timeout(400)  # it is many states, and a page each, on machines that may be busy
 @pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_state_can_be_read_on_a_phone_and_on_a_desk(world, open_tab, scheme, width):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,15 +13,6 @@ import pytest
 from clients import append as client
 from project import processes
 from tests.stack import ROOT, eventually, listening
-
-
-@pytest.fixture(scope="module")
-def key(stack):
-    code = (
-        "from events.ingest import make_key;"
-        "print(make_key(name='x', channels=['user:*'], types=['Shipped*'])[1])"
-    )
-    return re.search(r"tt_\S+", stack.manage("shell", "--verbosity=0", "-c", code))[0]
 
 
 def shipped(user, n=1):

@@ -48,10 +48,15 @@ def test_every_address_of_the_page_answers_with_it(client, address):
     response = client.get(address)
 
     assert response.status_code == 200
-    assert boot(response) == {"user": None, "demo_users": []}
+    assert boot(response) == {"user": None, "demo_users": [], "demo_jobs": True}
     assert response["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
     assert "no-store" in response["Cache-Control"]
     assert "csrftoken" in response.cookies
+
+
+def test_the_demos_jobs_are_offered_where_there_are_any(client, settings):
+    settings.PRODUCTION = True
+    assert boot(client.get("/"))["demo_jobs"] is False
 
 
 def test_the_page_is_only_read(client):

@@ -1,12 +1,18 @@
 """What is called and what is echoed."""
 
+from typing import ClassVar
+
+from pydantic import Field
+
 from events.registry import EventType
 
 
 class Called(EventType):
     """Somebody called."""
 
-    n: int
+    sent_on: ClassVar = ("item",)
+
+    n: int = Field(examples=[1])
     seconds: float = 0
     broken: bool = False
 
@@ -14,4 +20,6 @@ class Called(EventType):
 class Echoed(EventType):
     """It was echoed."""
 
-    n: int
+    sent_on: ClassVar = ("item",)
+
+    n: int = Field(examples=[1])

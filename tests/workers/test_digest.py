@@ -6,14 +6,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
 
-from events import comments, digests, erasure, items, notifications, preferences
-from events.models import Email, Event, Inbox, Notification
+from events import broadcasts, comments, digests, erasure, items, marks, notifications, preferences
+from events.drafts import Draft
+from events.models import Broadcast, Email, Event, Inbox, Notification
 from project.settings import mail_server
 from tests.events.support import events_on, types_on, until_someone_waits
 from tests.inbox import react
@@ -122,6 +123,71 @@ def test_it_is_mailed_once_and_what_is_new_the_next_day(users, alice, item, mail
     assert [mail["Subject"] for mail in mailbox.got] == ["1 new notification"] * 2
     assert "Next" in mailbox.got[1].get_body(["plain"]).get_content()
     assert "Tickets" not in mailbox.got[1].get_body(["plain"]).get_content()
+
+
+@pytest.fixture
+def admin(users):
+    """Carol, who may broadcast."""
+    users.carol.user_permissions.add(Permission.objects.get(codename="can_broadcast"))
+    return User.objects.get(pk=users.carol.pk)
+
+
+def broadcast(admin, title, *, audience=("system",), severity="info"):
+    said = Draft(title=title, message="Hear <this>", severity=severity, link="https://tickertape.example/why",
+                 audience=audience, starts_at=timezone.now())  # fmt: skip
+    return broadcasts.send(admin, said)
+
+
+def told_a_day_ago():
+    """Make all broadcasts a day older."""
+    Broadcast.objects.update(starts_at=timezone.now() - timedelta(hours=24, seconds=1))
+
+
+def test_broadcasts_are_mailed_to_who_wants_them_so(users, alice, admin, item, mailbox):
+    User.objects.filter(pk=users.bob.pk).update(email="bob@example.com")  # who wants them live
+    preferences.change(alice, types={"broadcast": "digest"})
+    say(users.bob, item)
+    broadcast(admin, "News")
+    assert mailed() == 0
+    told_a_day_ago()
+
+    assert [mailed(), mailed()] == [1, 0]
+
+    [mail] = mailbox.got
+    assert mail["To"] == "alice@example.com"
+    assert mail["Subject"] == "2 new notifications"
+    text, html = (mail.get_body([kind]).get_content().replace("\r", "") for kind in ("plain", "html"))
+    assert text.index("News: Hear <this>\n  https://tickertape.example/why") < text.index("bob commented")
+    assert '<a href="https://tickertape.example/why">News: Hear &lt;this&gt;</a>' in html
+
+    broadcast(admin, "More")
+    told_a_day_ago()
+    assert [mailed(), mailed()] == [1, 0]
+    assert "More" in mailbox.got[1].get_body(["plain"]).get_content()
+    assert "News" not in mailbox.got[1].get_body(["plain"]).get_content()
+
+
+@pytest.mark.parametrize(
+    "why", ["read", "dismissed", "recalled", "expired", "critical", "for others", "live"]
+)
+def test_broadcasts_that_are_not_for_the_digest_are_not_mailed(users, alice, admin, mailbox, why):
+    preferences.change(alice, types={"broadcast": "live" if why == "live" else "digest"})
+    audience = (f"user:{users.bob.pk}",) if why == "for others" else ("system",)
+    said = broadcast(admin, "News", audience=audience, severity="critical" if why == "critical" else "info")
+    match why:
+        case "read":
+            marks.mark_read(alice, said.pk)
+        case "dismissed":
+            marks.dismiss(alice, said.pk)
+        case "recalled":
+            broadcasts.recall(admin, said.pk)
+        case "expired":
+            Broadcast.objects.update(expires_at=timezone.now() - timedelta(hours=1))
+    told_a_day_ago()
+
+    assert mailed() == 0
+    assert not Email.objects.exists()
+    assert alice.pk not in digests.due(timezone.now()), "nobody is looked at again and again"
 
 
 @pytest.mark.parametrize("why", ["read", "archived", "live", "no address", "disabled", "lost access"])

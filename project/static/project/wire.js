@@ -114,8 +114,14 @@ export class Wire {
   }
 
   #wanted() {
-    const names = new Set([...this.#parts].flatMap((part) => part.channels));
-    return [...names].sort().map((name) => `&channel=${encodeURIComponent(name)}`).join("");
+    const of = (parts) => new Set(parts.flatMap((part) => part.channels));
+    // What one part was refused, no part gets: one channel that may not be read would cost the whole stream.
+    const refused = of([...this.#parts].filter((part) => part.problem));
+    return [...of([...this.#parts])]
+      .filter((name) => !refused.has(name))
+      .sort()
+      .map((name) => `&channel=${encodeURIComponent(name)}`)
+      .join("");
   }
 
   /** Drop what goes on, and get a stream from our place; parts that have nothing yet load beside it. */
@@ -334,7 +340,7 @@ class Part {
   // --- For the wire ------------------------------------------------------------------------------
 
   get channels() {
-    return this.problem ? [] : this.#channels;
+    return this.#channels;
   }
 
   get types() {

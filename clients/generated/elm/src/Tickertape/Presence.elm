@@ -1,0 +1,65 @@
+module Tickertape.Presence exposing (PresenceStreamEvent(..), channel, subscribeToPresence)
+
+{-| An item and its comments. Who may read it hears it. Written by `manage.py generate_client --lang elm` from the catalogue of events: not to be edited. -}
+
+import Json.Decode as Decode exposing (Decoder)
+import Tickertape.Events as Events
+import Tickertape.Ports
+
+
+{-| `Other` is of another channel, or not known here. On `StreamReset`, load anew. -}
+type PresenceStreamEvent
+    = PresenceChanged Events.PresenceChanged
+    | StreamOpen Events.StreamOpen
+    | StreamLive Events.StreamLive
+    | StreamReset Events.StreamReset
+    | StreamEnd Events.StreamEnd
+    | Other Events.Received
+
+
+{-| The channel's name, for `Tickertape.Ports.listen`. -}
+channel : String -> String
+channel itemId =
+    "item:" ++ itemId
+
+
+subscribeToPresence : String -> (PresenceStreamEvent -> msg) -> Sub msg
+subscribeToPresence itemId toMsg =
+    Tickertape.Ports.received (read (channel itemId) >> toMsg)
+
+
+read : String -> Decode.Value -> PresenceStreamEvent
+read wanted value =
+    case Decode.decodeValue Events.receivedDecoder value of
+        Ok received ->
+            if received.channel == wanted then
+                Decode.decodeValue (decoder received.event) received.data
+                    |> Result.withDefault (Other received)
+
+            else
+                Other received
+
+        Err _ ->
+            Other { channel = "", event = "", id = "", data = value }
+
+
+decoder : String -> Decoder PresenceStreamEvent
+decoder event =
+    case event of
+        "PresenceChanged" ->
+            Decode.map PresenceChanged Events.presenceChangedDecoder
+
+        "stream.open" ->
+            Decode.map StreamOpen Events.streamOpenDecoder
+
+        "stream.live" ->
+            Decode.map StreamLive Events.streamLiveDecoder
+
+        "stream.reset" ->
+            Decode.map StreamReset Events.streamResetDecoder
+
+        "stream.end" ->
+            Decode.map StreamEnd Events.streamEndDecoder
+
+        _ ->
+            Decode.fail "not known"

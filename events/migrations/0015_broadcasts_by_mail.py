@@ -1,0 +1,12 @@
+"""How far somebody's digests have come among broadcasts."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """Keep it beside how far they have come among notifications."""
+
+    dependencies = [("events", "0014_ended_sessions")]
+    operations = [
+        migrations.AddField("inbox", "broadcasts_to", models.BigIntegerField(default=0, db_default=0))
+    ]

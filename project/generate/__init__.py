@@ -1,0 +1,1 @@
+"""Clients in other languages, written from the catalogue: what changes there breaks a build, not a user."""

@@ -1,0 +1,184 @@
+"""The catalogue as others read it: `/api/asyncapi.json` and the page `/events/`."""
+
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from events import catalogue, channels
+from project import pages
+from streams import wire
+from tests import node
+from tests.project.test_pages import Document
+from tests.stack import ROOT
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def document(client):
+    answer = client.get("/api/asyncapi.json")
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "application/json"
+    return answer.json()
+
+
+def faults(document) -> list[str]:
+    said = node.run(HERE / "node/validate.mjs", node.MODULES, given=json.dumps(document))
+    return [f"{fault['instancePath']} {fault['message']}" for fault in json.loads(said)]
+
+
+# --- AsyncAPI --------------------------------------------------------------------------------------------
+
+
+def test_the_description_is_asyncapi_3_by_its_official_schema(document):
+    assert document["asyncapi"] == "3.0.0"
+    assert faults(document) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "bad"),
+    [
+        (("info",), {}),
+        (("channels", "item", "messages"), []),
+        (("operations", "stream.item", "action"), "hear"),
+    ],
+)
+def test_the_schema_would_say_what_is_wrong(document, where, bad):
+    *path, last = where
+    part = document
+    for step in path:
+        part = part[step]
+    part[last] = bad
+
+    assert faults(document) != []
+
+
+def test_it_holds_every_channel_and_what_is_heard_there(document):
+    assert set(document["channels"]) == set(channels.kinds())
+    for name, channel in document["channels"].items():
+        heard = {each.name for each in catalogue.heard_on(name)}
+        assert set(channel["messages"]) == heard | set(wire.CONTROLS), name
+    assert document["channels"]["item"]["address"] == "item:{key}"
+    assert document["channels"]["system"]["address"] == "system"
+
+
+def test_every_reference_leads_somewhere(document):
+    for path in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+        part = document
+        for step in path.split("/"):
+            part = part[step]
+
+
+def test_it_holds_every_type_with_its_version_payload_and_example(document):
+    messages = document["components"]["messages"]
+    for each in catalogue.declared():
+        message = messages[each.name]
+        assert message["x-version"] == each.version
+        assert message["x-transient"] == each.transient
+        assert message["examples"] == [{"payload": each.example}]
+        assert set(message["payload"]["properties"]) == set(each.example)
+    assert set(messages) == {each.name for each in catalogue.declared()} | set(wire.CONTROLS)
+
+
+def test_it_says_where_it_is(client):
+    answer = client.get("/api/asyncapi.json", headers={"host": "tape.example.org"}, secure=True)
+
+    assert answer.json()["servers"]["here"] | {"security": 0} == {
+        "host": "tape.example.org",
+        "protocol": "https",
+        "security": 0,
+    }
+
+
+# --- What a stream says of itself ------------------------------------------------------------------------
+
+
+def test_every_reason_that_the_code_gives_is_declared_and_the_other_way_round():
+    code = "\n".join(file.read_text() for file in (ROOT / "streams").glob("*.py"))
+
+    ends = set(re.findall(r'\b(?:end|ended|ending)\(\s*"(\w+)"', code)) | set(
+        re.findall(r'\.end\("(\w+)" if .* else "(\w+)"\)', code)[0]
+    )
+    assert ends == set(get_args(wire.EndReason))
+    assert {"pruned", "epoch", "ahead", "malformed"} == set(get_args(wire.ResetReason))
+    assert set(re.findall(r'\bcontrol\(\s*"(\w+)"', code)) == {
+        name.removeprefix("stream.") for name in wire.CONTROLS
+    }
+
+
+@pytest.mark.parametrize("name", wire.CONTROLS)
+def test_an_example_of_a_control_event_is_one(name):
+    control = wire.CONTROLS[name]
+
+    assert control.model_validate(wire.example_of(control)).model_dump() == wire.example_of(control)
+
+
+def test_what_a_stream_says_is_as_declared(stack, server):
+    alice = stack.login("alice", server)
+    with alice.stream("GET", "/streams/me/", headers={"Last-Event-ID": "no id"}) as answer:
+        seen = {}
+        name = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: ") and name.startswith("stream."):
+                seen[name] = wire.CONTROLS[name].model_validate_json(line[6:])
+            if "stream.reset" in seen:
+                break
+
+    assert seen["stream.open"].mode == "reset"
+    assert seen["stream.reset"].reason == "malformed"
+
+
+# --- The page --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def html(client):
+    answer = client.get("/events/")
+    assert answer.status_code == 200
+    assert answer["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
+    return answer.content.decode()
+
+
+def test_the_page_shows_every_type_with_its_fields_and_a_place_to_link_to(html):
+    for each in catalogue.declared():
+        [article] = re.findall(rf'<article [^>]*id="{each.name}".*?</article>', html, re.S)
+        for field in each.example:
+            assert f"<code>{field}</code>" in article
+        assert f"version {each.version}" in article
+        assert ("transient</li>" in article) == each.transient
+        for name in each.channels:
+            assert f'href="#channel-{name}"' in article
+    for name in wire.CONTROLS:
+        assert f'id="{name}"' in html
+
+
+def test_every_link_within_the_page_leads_somewhere(html):
+    ids = re.findall(r' id="([^"]+)"', html)
+
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
+
+
+def test_the_page_loads_what_is_here_and_nothing_inline(client, html):
+    page = Document(html)
+
+    assert page.inline == []
+    for address in page.addresses:
+        assert client.get(address).status_code == 200, address
+
+
+def test_it_is_linked_from_where_people_look(client):
+    assert "/events/" in client.get("/").content.decode()
+    assert "/events/" in client.get("/api/openapi.json").json()["info"]["description"]
+    assert "/events/" in (ROOT / "README.md").read_text()
+
+
+def test_it_is_only_read(client):
+    assert client.head("/events/").status_code == 200
+    assert client.post("/events/").status_code == 405
+    assert client.post("/api/asyncapi.json").status_code == 405
