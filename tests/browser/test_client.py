@@ -308,3 +308,33 @@ def test_headers_go_with_every_request(stack, server, open_app):
 
     assert asked.value.headers["x-mine"] == "yes"
     assert asked.value.resource_type == "fetch"
+
+
+@pytest.mark.parametrize("way", ["fetch", "poll"])
+def test_a_token_is_asked_for_at_each_connection(stack, server, network, open_app, way):
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    app = open_app(at=network.url)
+    tokens = [
+        alice.post("/api/tokens", json={"channels": [f"item:{item}"]}).json()["token"] for _ in range(2)
+    ]
+    app.page.evaluate(
+        """async ([channel, tokens, way]) => {
+          const { Client } = await import("/clients/js/index.js");
+          app.asked = 0;
+          const token = async () => tokens[app.asked++ % 2];
+          const client = new Client({ token, way, credentials: "omit", shared: false });
+          const keep = (data) => app.got.tokens.push({ type: "CommentAdded", data });
+          app.got.tokens = [];
+          await client.subscribe(channel, { CommentAdded: keep }).ready;
+        }""",
+        [f"item:{item}", tokens, way],
+    )
+
+    comment(alice, item, "one")
+    app.hears("one", name="tokens")
+    network.do("reset")
+    comment(alice, item, "two")
+
+    app.hears("one", "two", name="tokens")
+    assert app.page.evaluate("app.asked") >= (2 if way == "fetch" else 1)
