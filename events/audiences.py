@@ -12,7 +12,7 @@ from django.contrib.auth.models import AbstractBaseUser, Group
 from django.db.models import Q, QuerySet
 
 from events import items, watching
-from events.channels import SYSTEM, Channel, is_name, own_channels, user_channel
+from events.channels import SYSTEM, Channel, is_name, item_channel, own_channels, user_channel
 from events.errors import FieldError
 from events.models import Broadcast, Item
 
@@ -46,9 +46,9 @@ def described(audience: Sequence[str]) -> dict[str, Any]:
 
 def addresses(user: AbstractBaseUser, broadcasts: QuerySet[Broadcast]) -> list[str]:
     """Return the addresses that mean a user, of items only those that some broadcasts are for."""
-    named = {audience[0] for audience in broadcasts.values_list("audience", flat=True)}
-    watched = [address for address in named if user.pk in _watchers(int(_split(address)[1]))]
-    return [*own_channels(user), *watched]
+    named = {int(_split(audience[0])[1]) for audience in broadcasts.values_list("audience", flat=True)}
+    watched = watching.watched_by(user, named) if named else ()
+    return [*own_channels(user), *map(item_channel, watched)]
 
 
 def members(audience: Sequence[str]) -> QuerySet[AbstractBaseUser]:

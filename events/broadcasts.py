@@ -9,7 +9,7 @@ plan and its audience, is there alone.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -25,7 +25,7 @@ from events.drafts import Draft, Severity, check
 from events.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from events.log import Entry, EventId, append, snapshot
 from events.log import read as log_read
-from events.models import Broadcast
+from events.models import Broadcast, ChannelPosition, Event
 from events.readmodels import ReadModel
 from events.registry import EventType
 
@@ -43,6 +43,12 @@ class MayNotBroadcast(Forbidden):
     """You may not broadcast."""
 
     code = "may_not_broadcast"
+
+
+class BroadcastSaid(Conflict):
+    """This form was sent before, with other words: change that broadcast, or compose a new one."""
+
+    code = "broadcast_said"
 
 
 class BroadcastOver(Conflict):
@@ -135,10 +141,9 @@ def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:
     return live.filter(audience__overlap=addresses).order_by("-alert_id")
 
 
-def last_told(until: datetime) -> int | None:
-    """Return the event that told the audience of the last of the broadcasts begun until then."""
-    told = Broadcast.objects.filter(starts_at__lte=until).aggregate(last=Max("alert_id"))
-    return cast("int | None", told["last"])
+def last_told() -> int:
+    """Return the event that told its audience of the last broadcast that began; 0 where none did."""
+    return int(Broadcast.objects.aggregate(last=Max("alert_id"))["last"] or 0)
 
 
 def unfinished() -> QuerySet[Broadcast]:
@@ -149,8 +154,12 @@ def unfinished() -> QuerySet[Broadcast]:
 def history(broadcast: Broadcast) -> Sequence[Entry]:
     """Return the events of a broadcast, the first of them first; not in a transaction."""
     channel = own_channel(broadcast.pk)
+    entries: list[Entry] = []
     page, _ = snapshot([channel], lambda: log_read(0, channels=[channel]))
-    return page.entries
+    while page.entries:
+        entries += page.entries
+        page = log_read(page.covered_to, channels=[channel])
+    return entries
 
 
 # --- Verbs -----------------------------------------------------------------------------------
@@ -166,11 +175,14 @@ def send(user: AbstractBaseUser, draft: Draft, *, broadcast_id: UUID | None = No
     """Say something to an audience, at once or when it starts; raise MayNotBroadcast, Invalid.
 
     With the id of a broadcast that there is, nothing is said: so a form that is sent twice says it once.
+    Raises BroadcastSaid where it said something else.
     """
     _check_sender(user)
     if broadcast_id is not None:
         inbox.lock([user.pk])  # whoever sends it twice at once takes turns here
         if there := Broadcast.objects.filter(pk=broadcast_id).first():
+            if there.author_id != user.pk or not _same(draft_of(there), draft):
+                raise BroadcastSaid
             return there
     check(draft)
     return _plan(user, broadcast_id or uuid4(), draft)
@@ -187,6 +199,8 @@ def change(user: AbstractBaseUser, broadcast_id: UUID, **changes: Any) -> Broadc
     broadcast = _lock_open(broadcast_id)
     before = draft_of(broadcast)
     draft = replace(before, **changes)
+    if set(draft.audience) == set(before.audience):
+        draft = replace(draft, audience=before.audience)
     if draft == before:
         return broadcast
     check(draft, before)
@@ -260,10 +274,28 @@ def _tell(broadcast: Broadcast, event: EventType, *, actor_id: int) -> None:
     """Append an event for a broadcast's audience: one, but for very many users; a plan has none yet."""
     told = isinstance(event, SystemAlert) or broadcast.alert_id is not None
     everyone = audiences.channels(broadcast.audience) if told else [TRACE]
+    if told and not isinstance(event, SystemAlert) and broadcast.audience[0].startswith("item:"):
+        everyone = sorted({*everyone, *_told(broadcast)})  # who watches it no more has it on their screen
     for first in range(0, len(everyone) or 1, CHANNELS_MOST):
         some = [own_channel(broadcast.pk), *everyone[first : first + CHANNELS_MOST]]
         event_id = append(event, channels=some, actor_id=actor_id)
     _fold(event, event_id)
+
+
+def _told(broadcast: Broadcast) -> set[Channel]:
+    """Return the channels that a broadcast was told on so far."""
+    own = own_channel(broadcast.pk)
+    placed = ChannelPosition.objects.filter(channel=own).values("position")
+    unplaced = Q(position=None, channels__contains=[own])
+    told = Event.objects.filter(Q(position__in=placed) | unplaced, type=SystemAlert.name())
+    return {Channel(name) for names in told.values_list("channels", flat=True) for name in names} - {own}
+
+
+def _same(there: Draft, draft: Draft) -> bool:
+    """Tell whether two drafts say the same to the same; what is to begin at once begins when it did."""
+    again = replace(draft, starts_at=draft.starts_at or there.starts_at)
+    said = [_said(UUID(int=0), each) for each in (there, again)]
+    return said[0] == said[1] and set(there.audience) == set(draft.audience)
 
 
 def _lock_open(broadcast_id: UUID) -> Broadcast:

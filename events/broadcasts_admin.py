@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -224,7 +224,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
     def recall_view(self, request: HttpRequest, broadcast_id: UUID) -> HttpResponse:
         """Ask whether to take one back, and do."""
         broadcast = self._get(request, str(broadcast_id))
-        if not self.has_change_permission(request):
+        if not self.has_change_permission(request, broadcast):
             raise PermissionDenied
         if request.method == "POST":
             broadcasts.recall(request.user, broadcast.pk)  # type: ignore[arg-type]
@@ -321,7 +321,7 @@ def zone_of(request: HttpRequest) -> str:
     user_id = request.user.pk or 0
     chosen = preferences.of([user_id])[user_id].time_zone
     given = request.COOKIES.get(ZONE_COOKIE, "") if chosen == "UTC" else chosen
-    return given if given in available_timezones() else "UTC"
+    return given if given in preferences.zones() else "UTC"
 
 
 def in_words(audience: tuple[str, ...]) -> str:

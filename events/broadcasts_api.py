@@ -15,7 +15,7 @@ from events.broadcasts import State
 from events.channels import SYSTEM, TRACE, item_channel, own_channels, user_channel
 from events.drafts import Draft, Severity
 from events.fields import Link
-from events.idempotency import DESCRIBED, once
+from events.idempotency import DESCRIBED, once, once_done
 from events.models import Broadcast
 from events.rest import Body, Id, Page, Paging, Problem, Word, next_token, split, user_of
 
@@ -170,11 +170,12 @@ def recall_broadcast(request: HttpRequest, broadcast_id: UUID) -> Status[None]:
     return Status(204, None)
 
 
-@router.post("/broadcasts/{uuid:broadcast_id}/dismiss", response={204: None, _ERRORS: Problem})
+@router.post(
+    "/broadcasts/{uuid:broadcast_id}/dismiss", response={204: None, _ERRORS: Problem}, openapi_extra=DESCRIBED
+)
 def dismiss_broadcast(request: HttpRequest, broadcast_id: UUID) -> Status[None]:
     """See a broadcast no more, on any device."""
-    marks.dismiss(user_of(request), broadcast_id)
-    return Status(204, None)
+    return once_done(request, lambda: marks.dismiss(user_of(request), broadcast_id))
 
 
 def _out(broadcast: Broadcast) -> BroadcastOut:

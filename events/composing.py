@@ -10,14 +10,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from events import audiences, drafts
+from events import audiences, drafts, preferences
 from events.broadcasts import draft_of
 from events.channels import SYSTEM, item_channel, user_channel
 from events.drafts import Draft
@@ -87,7 +87,7 @@ class ComposeForm(forms.Form):
         )
         super().__init__(data, initial=first)
         zones: Any = self.fields["time_zone"]
-        zones.choices = [(name, name) for name in sorted(available_timezones() | {"UTC"})]
+        zones.choices = [(name, name) for name in sorted(preferences.zones())]
         if not Group.objects.exists():
             self.fields["groups"].help_text = "There is no group yet."
         for name in ONCE_BEGUN if self.begun else ():
@@ -167,7 +167,7 @@ class ComposeForm(forms.Form):
 
 def _zone(name: str) -> ZoneInfo:
     # What is none is refused as a choice; until then the times need some zone.
-    return ZoneInfo(name if name in available_timezones() else "UTC")
+    return ZoneInfo(name if name in preferences.zones() else "UTC")
 
 
 def _placed(fault: FieldError) -> tuple[str, str]:

@@ -66,10 +66,11 @@ class Digest:
 _DUE_SQL = """
 SELECT n.user_id FROM events_notification n LEFT JOIN events_inbox i USING (user_id)
 WHERE n.delivery = 'digest' AND NOT n.read AND n.user_id > %(last)s AND n.since <= %(before)s
-  AND n.event_id > coalesce(i.digested_to, 0)
+  AND n.event_id > coalesce(i.digested_to, 0) AND coalesce(i.digested_at <= %(before)s, true)
 UNION
 SELECT p.user_id FROM events_preferences p LEFT JOIN events_inbox i USING (user_id)
-WHERE p.types->>'broadcast' = 'digest' AND p.user_id > %(last)s AND coalesce(i.broadcasts_to, 0) < (
+WHERE p.types->>'broadcast' = 'digest' AND p.user_id > %(last)s
+  AND coalesce(i.digested_at <= %(before)s, true) AND coalesce(i.broadcasts_to, 0) < (
     SELECT max(alert_id) FROM events_broadcast WHERE recalled_at IS NULL AND starts_at <= %(before)s
       AND (expires_at IS NULL OR expires_at > %(at)s))
 ORDER BY user_id LIMIT %(limit)s
@@ -100,14 +101,14 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     waiting = Notification.objects.filter(
         user_id=user_id, delivery="digest", read=False, event_id__gt=row.digested_to
     )
-    if preferences.of([user_id])[user_id].is_quiet(at):
+    mailed_today = row.digested_at is not None and row.digested_at > _long_before(at)
+    if mailed_today or preferences.of([user_id])[user_id].is_quiet(at):
         return None
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     raised = list(waiting)
-    until = _long_before(at)
-    said = marks.for_digest(user, after=row.broadcasts_to, until=until) if user else []
+    said = marks.for_digest(user, after=row.broadcasts_to) if user else []
     row.digested_to = max([row.digested_to, *(each.event_id for each in raised)])
-    row.broadcasts_to = max(row.broadcasts_to, broadcasts.last_told(until) or 0)
+    row.broadcasts_to = max(row.broadcasts_to, broadcasts.last_told())
     row.save(update_fields=["digested_to", "broadcasts_to"])
     pending: list[Entry] = [*raised, *said]
     pending.sort(key=lambda each: each.event_id, reverse=True)
@@ -115,6 +116,8 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     told = _readable(user, pending) if user and address else []
     if user is None or not told:
         return None
+    row.digested_at = at
+    row.save(update_fields=["digested_at"])
     email = Email.objects.create(correlation_id=uuid4(), user_id=user_id, email_type=EMAIL_TYPE)
     return Digest(email.correlation_id, user, address, told[:SHOWN_MOST], len(told[SHOWN_MOST:]))
 

@@ -7,7 +7,6 @@ own channel. A preference of `off` keeps it out, but not one of severity `critic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -72,7 +71,8 @@ class Standing:
     @property
     def message(self) -> str:
         """Return what it says, on one line."""
-        return ": ".join(filter(None, (self.broadcast.title, self.broadcast.message)))
+        said = ": ".join(filter(None, (self.broadcast.title, self.broadcast.message)))
+        return " ".join(said.split())
 
     @property
     def link(self) -> str | None:
@@ -111,12 +111,12 @@ def active(user: AbstractBaseUser) -> list[Broadcast]:
     return [row for row in rows if _delivery(row, choice) == "live"]
 
 
-def for_digest(user: AbstractBaseUser, *, after: int, until: datetime) -> list[Standing]:
-    """Return the unread broadcasts that a user wants by mail, told after an event and begun until then."""
+def for_digest(user: AbstractBaseUser, *, after: int) -> list[Standing]:
+    """Return the unread broadcasts that a user wants by mail, of those told after an event."""
     choice = _choice(user)
     if choice.way(KIND) != "digest":
         return []
-    rows = _standing(user, choice).filter(read=False, alert_id__gt=after, starts_at__lte=until)
+    rows = _standing(user, choice).filter(read=False, alert_id__gt=after)
     return [Standing(row, "digest", row.read, row.dismissed) for row in rows.exclude(severity="critical")]
 
 

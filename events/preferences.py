@@ -118,19 +118,20 @@ def _faults(choice: Choice) -> Iterable[FieldError]:
             yield FieldError(f"types.{kind}", f"is no kind of notification; there are {', '.join(KINDS)}")
     if choice.quiet and choice.quiet[0] == choice.quiet[1]:
         yield FieldError("quiet_hours.end", "must differ from the start; null is for none")
-    if choice.time_zone not in _zones():
+    if choice.time_zone not in zones():
         yield FieldError("time_zone", "is not the name of a time zone, such as Europe/Berlin")
 
 
 @cache
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
+    """Return the names of the time zones that there are."""
     return frozenset(available_timezones() | {"UTC"})
 
 
 @cache
 def _zone(name: str) -> tzinfo:
     # One that was erased, or that this machine's tables lack, must not keep anybody from being told.
-    return ZoneInfo(name) if name in _zones() and name != "UTC" else UTC
+    return ZoneInfo(name) if name in zones() and name != "UTC" else UTC
 
 
 # --- The fold, and what of a person is here ----------------------------------------------------

@@ -5,18 +5,19 @@ oneself, replies and mentions; muting leaves nothing. Only what somebody decided
 by default is seen from the item and its comments, so it cannot drift from them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from events import items, readmodels
 from events.channels import user_channel
 from events.items import ItemDeleted
 from events.log import EventId, append
-from events.models import Item, Watch
+from events.models import Comment, Item, Watch
 from events.readmodels import ReadModel
 from events.registry import EventType
 
@@ -100,6 +101,21 @@ def audience(item: Item) -> Audience:
         if row.muted:
             muted.add(row.user_id)
     return Audience(frozenset(watching), frozenset(muted))
+
+
+def watched_by(user: AbstractBaseUser, item_ids: Collection[int]) -> set[int]:
+    """Return those of some items whose news a user is told: watched, not muted, and theirs to read."""
+    mine = Comment.objects.filter(item_id=OuterRef("pk"), author_id=user.pk)
+    found = items.readable_by(user).filter(pk__in=item_ids).annotate(wrote=Exists(mine))
+    decided = {row.item_id: row for row in Watch.objects.filter(user_id=user.pk, item_id__in=item_ids)}
+    watched = set()
+    for item in found:
+        row = decided.get(item.pk)
+        by_default = item.owner_id == user.pk or item.wrote
+        watches = by_default if row is None or row.watching is None else row.watching
+        if watches and not (row and row.muted):
+            watched.add(item.pk)
+    return watched
 
 
 def attention(user: AbstractBaseUser, item_id: int) -> Attention:

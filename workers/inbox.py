@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from time import time
 
 from events import items, mentions, notifications, watching
+from events.channels import user_channel
 from events.comments import CommentAdded
 from events.jobs import JobFailed, TaskComplete
 from events.models import Comment, Item
 from workers.reactions import Cause, reaction
+
+TITLE_SHOWN = 100  # characters of a job's type: another program's may be of any length
 
 
 @reaction(to=CommentAdded)
@@ -57,7 +60,9 @@ def tell_of_job_failed(cause: Cause) -> None:
 def _tell_of_job(cause: Cause, how: str) -> None:
     event = cause.event
     assert isinstance(event, TaskComplete | JobFailed)  # noqa: S101 (what it is registered for)
-    message = f"Your job “{event.task_type}” {how}"
+    if user_channel(event.user_id) not in cause.entry.channels:
+        return  # of another program, which may not speak to them
+    message = f"Your job “{event.task_type[:TITLE_SHOWN]}” {how}"
     about = notifications.Job(id=event.job_id, message=message, timestamp=int(time()))
     notifications.raise_job(about, int(event.user_id), caused_by=cause.entry.id)
 

@@ -55,6 +55,7 @@ class Inbox(models.Model):
     broadcasts_to = models.BigIntegerField(
         default=0, db_default=0
     )  # likewise, the last `alert_id` of broadcasts
+    digested_at = models.DateTimeField(null=True)  # when the last digest was claimed: one a day
 
     class Meta:
         """Its plural."""

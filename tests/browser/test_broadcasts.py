@@ -165,6 +165,29 @@ def test_only_its_audience_sees_it(desk, screens):
     none_shows(bobs, "For alice alone")
 
 
+IN_CREW = (
+    "from django.contrib.auth.models import Group, User;"
+    "User.objects.get(username='bob').groups.{}(Group.objects.get_or_create(name='crew')[0])"
+)
+
+
+def test_who_joins_a_group_sees_what_it_was_told_and_who_leaves_it_does_not(stack, open_tab):
+    stack.manage("shell", "--verbosity=0", "-c", IN_CREW.format("remove"))
+    bob = open_tab("bob")
+    said = {"message": "For the crew", "audience": {"groups": ["crew"]}}
+    assert stack.login("admin").post("/api/broadcasts", json=said).status_code == 201
+    bob.page.wait_for_function(
+        "performance.getEntriesByType('resource').some(({name}) => name.includes('active'))"
+    )
+    none_shows([bob], "For the crew")
+
+    stack.manage("shell", "--verbosity=0", "-c", IN_CREW.format("add"))
+    all_show([bob], "For the crew")
+
+    stack.manage("shell", "--verbosity=0", "-c", IN_CREW.format("remove"))
+    none_shows([bob], "For the crew")
+
+
 def test_in_the_bell_it_counts_and_is_read_and_put_away_in_every_tab(stack, desk, open_tab):
     client = stack.login("bob")
     client.post("/api/notifications/read-all")

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import audiences, broadcasts, items, marks, watching
+from events import audiences, broadcasts, comments, items, log, marks, watching
 from events.broadcasts import BroadcastOver, BroadcastUnknown, MayNotBroadcast
 from events.drafts import Draft
 from events.errors import Invalid
@@ -270,6 +270,37 @@ def test_the_watchers_of_an_item_hear_it_wherever_they_are(users, item):
     assert (messages(users.bob), messages(users.carol)) == (["Hello"], [])
 
 
+def test_who_watches_an_item_no_more_hears_that_it_is_recalled(users, secret):
+    watching.watch(users.bob, secret.pk)
+    placed = broadcasts.send(users.admin, replace(HELLO, audience=(f"item:{secret.pk}",)))
+    log.place()
+    items.remove_member(users.alice, secret.pk, member_id=users.bob.pk)
+    broadcasts.change(users.admin, placed.pk, message="Changed")
+    broadcasts.recall(users.admin, placed.pk)
+    unplaced = broadcasts.send(users.admin, replace(HELLO, audience=(f"item:{secret.pk}",)))
+    items.delete_item(users.alice, secret.pk)
+    broadcasts.recall(users.admin, unplaced.pk)
+
+    told = [kind for kind in types_on(f"user:{users.bob.pk}") if kind.startswith("SystemAlert")]
+    assert told == ["SystemAlert", "SystemAlertUpdated", "SystemAlertRecalled"]
+    assert types_on(f"user:{users.alice.pk}").count("SystemAlertRecalled") == 2
+
+
+def test_whom_an_items_broadcast_is_for_is_asked_for_one_user_and_not_for_all_watchers(
+    users, item, django_assert_max_num_queries
+):
+    shown = [items.create_item(users.alice, title=str(n)) for n in range(5)]
+    for each in shown:
+        comments.add_comment(users.bob, each.pk, text="mine, too")
+        broadcasts.send(users.admin, replace(HELLO, message=each.title, audience=(f"item:{each.pk}",)))
+    watching.unwatch(users.bob, shown[0].pk)
+    watching.mute(users.bob, shown[1].pk)
+
+    with django_assert_max_num_queries(6):
+        assert sorted(messages(users.bob)) == ["2", "3", "4"]
+    assert len(messages(users.alice)) == 5
+
+
 def test_of_the_watchers_only_who_may_read_it_and_did_not_mute_it(users, secret):
     watching.watch(users.bob, secret.pk)
     items.remove_member(users.alice, secret.pk, member_id=users.bob.pk)
@@ -289,6 +320,25 @@ def test_an_item_that_nobody_watches_has_no_audience_yet(users, item):
     assert messages(users.bob) == []
     watching.watch(users.bob, item.pk)
     assert messages(users.bob) == ["Hello"]
+
+
+def test_the_same_audience_in_another_order_is_no_change(users):
+    audience = (f"user:{users.bob.pk}", f"user:{users.alice.pk}")
+    said = broadcasts.send(users.admin, replace(HELLO, audience=audience))
+
+    broadcasts.change(users.admin, said.pk, audience=tuple(reversed(said.audience)), message="Changed")
+
+    assert messages(users.bob) == ["Changed"]
+
+
+def test_a_history_is_whole_however_long(users):
+    said = broadcasts.send(users.admin, HELLO)
+    for n in range(600):
+        broadcasts.change(users.admin, said.pk, message=str(n))
+    broadcasts.recall(users.admin, said.pk)
+    log.place()
+
+    assert [entry.type for entry in broadcasts.history(said)][-1] == "SystemAlertRecalled"
 
 
 def test_the_reach_counts_each_once(users, group, item):
@@ -445,6 +495,8 @@ def test_the_command_sends_lists_and_recalls(users, group, capsys):
         (["Hello", "--as=admin"], "audience"),
         (["--as=admin"], "Give a message"),
         (["Hello", "--as=admin", "--all", "--link=ftp://x"], "link"),
+        (["Hello", "--as=admin", "--item=abc"], "an item's id is a number"),
+        (["Hello", "--as=admin", f"--item={10**30}"], "an item's id is a number"),
     ],
 )
 def test_the_command_says_what_is_wrong(users, arguments, said):

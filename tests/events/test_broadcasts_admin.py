@@ -105,6 +105,18 @@ def test_a_form_that_is_sent_twice_says_it_once(users, admin):
     assert types_on("system") == ["SystemAlert"]
 
 
+def test_one_that_was_sent_and_is_sent_again_in_other_words_is_refused_and_not_lost_silently(users, admin):
+    form = typed()
+    admin.post(ADD, {**form, "_send": "1"})
+
+    again = admin.post(ADD, {**form, "message": "Back at one", "_send": "1"})
+
+    assert again.status_code == 200
+    assert "was sent before, with other words" in shown(again)
+    assert "Back at one" in again.content.decode()
+    assert types_on("system") == ["SystemAlert"]
+
+
 def test_one_sent_twice_at_once_says_it_once(users, held, background):
     broadcast_id = uuid4()
 

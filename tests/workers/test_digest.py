@@ -54,8 +54,11 @@ def say(user, item):
 
 
 def a_day_later():
-    """Make all that waits a day older."""
-    Notification.objects.update(since=timezone.now() - timedelta(hours=24, seconds=1))
+    """Make all that waits, and the last mails, a day older."""
+    a_day_ago = timezone.now() - timedelta(hours=24, seconds=1)
+    Notification.objects.update(since=a_day_ago)
+    Broadcast.objects.update(starts_at=a_day_ago)
+    Inbox.objects.exclude(digested_at=None).update(digested_at=a_day_ago)
 
 
 def mailed():
@@ -125,6 +128,21 @@ def test_it_is_mailed_once_and_what_is_new_the_next_day(users, alice, item, mail
     assert "Tickets" not in mailbox.got[1].get_body(["plain"]).get_content()
 
 
+def test_what_goes_on_about_an_item_is_mailed_once_a_day(users, alice, item, mailbox):
+    """A group that was mailed and not read grows on; it is as old as its first."""
+    say(users.bob, item)
+    a_day_later()
+    assert mailed() == 1
+
+    say(users.carol, item)
+    Notification.objects.update(since=timezone.now() - timedelta(hours=48))
+    assert mailed() == 0
+
+    a_day_later()
+    assert mailed() == 1
+    assert "carol and 1 other commented" in mailbox.got[1].get_body(["plain"]).get_content()
+
+
 @pytest.fixture
 def admin(users):
     """Carol, who may broadcast."""
@@ -138,18 +156,13 @@ def broadcast(admin, title, *, audience=("system",), severity="info"):
     return broadcasts.send(admin, said)
 
 
-def told_a_day_ago():
-    """Make all broadcasts a day older."""
-    Broadcast.objects.update(starts_at=timezone.now() - timedelta(hours=24, seconds=1))
-
-
 def test_broadcasts_are_mailed_to_who_wants_them_so(users, alice, admin, item, mailbox):
     User.objects.filter(pk=users.bob.pk).update(email="bob@example.com")  # who wants them live
     preferences.change(alice, types={"broadcast": "digest"})
     say(users.bob, item)
     broadcast(admin, "News")
     assert mailed() == 0
-    told_a_day_ago()
+    a_day_later()
 
     assert [mailed(), mailed()] == [1, 0]
 
@@ -161,7 +174,7 @@ def test_broadcasts_are_mailed_to_who_wants_them_so(users, alice, admin, item, m
     assert '<a href="https://tickertape.example/why">News: Hear &lt;this&gt;</a>' in html
 
     broadcast(admin, "More")
-    told_a_day_ago()
+    a_day_later()
     assert [mailed(), mailed()] == [1, 0]
     assert "More" in mailbox.got[1].get_body(["plain"]).get_content()
     assert "News" not in mailbox.got[1].get_body(["plain"]).get_content()
@@ -183,7 +196,7 @@ def test_broadcasts_that_are_not_for_the_digest_are_not_mailed(users, alice, adm
             broadcasts.recall(admin, said.pk)
         case "expired":
             Broadcast.objects.update(expires_at=timezone.now() - timedelta(hours=1))
-    told_a_day_ago()
+    a_day_later()
 
     assert mailed() == 0
     assert not Email.objects.exists()

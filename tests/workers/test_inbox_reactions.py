@@ -5,6 +5,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from events import comments, items, jobs, log, mentions, notifications, preferences, runs, watching
+from events.channels import Channel, user_channel
+from events.jobs import TaskComplete
 from events.models import Event, Notification
 from tests.events.support import until_someone_waits
 from tests.inbox import react, stream_of
@@ -422,6 +424,24 @@ def test_a_job_of_mine_that_is_done(users, job):
     assert event["message"] == "Your job “export” is done"
     assert (event["item_id"], event["actors"], event["delivery"]) == (None, [], "live")
     assert told(users.alice) == [("job", "Your job “export” is done")]
+
+
+def test_a_job_of_another_program_is_told_of_only_where_it_speaks_to_that_user(users):
+    for channel in ("job:theirs", f"user:{users.bob.pk}"):
+        done = TaskComplete(
+            user_id=str(users.alice.pk), job_id="theirs", task_type="x" * 5_000, duration_ms=1, result=0
+        )
+        with transaction.atomic():
+            log.append(done, channels=[Channel(channel)])
+    react()
+    assert told(users.alice) == []
+
+    with transaction.atomic():
+        log.append(done, channels=[user_channel(users.alice.pk)])
+    react()
+
+    [(kind, message)] = told(users.alice)
+    assert (kind, len(message) < 200) == ("job", True)
 
 
 def test_a_job_of_mine_that_failed_and_not_each_of_its_tries(users, job):

@@ -1,6 +1,6 @@
 """`manage.py broadcast`: say something to many, from a terminal or a script."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from events import audiences, broadcasts
-from events.channels import SYSTEM, item_channel, user_channel
+from events.channels import SYSTEM, item_channel, parse, user_channel
 from events.drafts import Draft
-from events.errors import TickertapeError
+from events.errors import ChannelMalformed, TickertapeError
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         whom.add_argument("--all", action="store_true", help="everyone")
         whom.add_argument("--group", action="append", default=[], metavar="NAME", help="a group (repeat it)")
         whom.add_argument("--user", action="append", default=[], metavar="NAME", help="a user (repeat it)")
-        whom.add_argument("--item", metavar="ID", help="whoever watches an item")
+        whom.add_argument("--item", type=_item, metavar="ID", help="whoever watches an item")
         parser.add_argument("--severity", default="info", choices=["info", "warning", "critical"])
         parser.add_argument("--title", default="")
         parser.add_argument("--link", help="https://…")
@@ -92,6 +92,14 @@ def _user(name: str) -> AbstractBaseUser:
     if user is None:
         raise CommandError(f"There is no active user {name}.")
     return user
+
+
+def _item(text: str) -> str:
+    try:
+        parse(item_channel(text))
+    except ChannelMalformed:
+        raise ArgumentTypeError("an item's id is a number") from None
+    return text
 
 
 def _moment(text: str) -> datetime:

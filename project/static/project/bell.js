@@ -57,6 +57,7 @@ export class Bell {
   /** Leave: nothing is announced or told any more. */
   stop() {
     this.seen.stop();
+    this.#inbox.stop();
     clearTimeout(this.#newsTimer);
     cancelAnimationFrame(this.#frame);
   }

@@ -50,3 +50,13 @@ export class Expiry {
 
 /** Whether a broadcast's time is over. */
 export const isOver = ({ expiresAt }) => Boolean(expiresAt) && expiresAt <= new Date();
+
+/** Return a link's URL if it leads into the web: what else a browser would run or open, nobody sent. */
+export function webAddress(link) {
+  try {
+    const url = new URL(link);
+    return ["http:", "https:"].includes(url.protocol) ? url : null;
+  } catch {
+    return null;
+  }
+}

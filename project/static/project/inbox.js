@@ -34,7 +34,7 @@ export class Inbox {
   #raised;
   #changed;
   #wishes;
-  #expiry = new Expiry(() => this.#changed());
+  #expiry = new Expiry(() => this.#expired());
 
   /** `changed` is called after each change; `raised(row)` when somebody is told of something just now. */
   constructor({ wire, wishes }, { changed, raised }) {
@@ -53,8 +53,10 @@ export class Inbox {
         NotificationsRead: (event) => this.#read(event),
         NotificationUnread: ({ notification_id: id }) => this.#mark(id, CHANGES.unread),
         NotificationArchived: ({ notification_id: id }) => this.#mark(id, CHANGES.archive),
-        ItemMuted: ({ item_id: item }) => this.muted.add(item),
-        ItemUnmuted: ({ item_id: item }) => this.muted.delete(item),
+        ItemMuted: ({ item_id: item }) => this.#attended(() => this.muted.add(item)),
+        ItemUnmuted: ({ item_id: item }) => this.#attended(() => this.muted.delete(item)),
+        ItemWatched: () => this.#attended(),
+        ItemUnwatched: () => this.#attended(),
         PreferencesChanged: () => this.#anew(),
         SystemAlert: (event) => this.#hear(broadcastFromEvent(event)),
         SystemAlertUpdated: (event) => this.#hearAnew(broadcastFromEvent(event)),
@@ -75,6 +77,11 @@ export class Inbox {
   /** Return the notifications that are to be shown, the latest first. */
   list() {
     return this.#listed.map((id) => this.#rows.get(id)).filter((row) => !row.archived && !isOver(row));
+  }
+
+  /** Wait for nothing any more. */
+  stop() {
+    this.#expiry.stop();
   }
 
   /** Whether there are more behind the list. */
@@ -163,6 +170,17 @@ export class Inbox {
 
   #anew() {
     this.#part.reload();
+  }
+
+  /** Whoever watches an item may be whom a broadcast is for. */
+  #attended(note = () => {}) {
+    note();
+    this.#anew();
+  }
+
+  #expired() {
+    this.#awaitExpiry(); // for the next one
+    this.#changed();
   }
 
   /** Put a broadcast in, unless the user wants to hear of none. Toasts say it aloud. */

@@ -1,7 +1,10 @@
 /** One notification in the bell's list: what happened, when, and what can be done about it. */
 
+import { webAddress } from "./broadcasts.js";
 import { h, say } from "./dom.js";
 import { ago, showAgo } from "./time.js";
+
+const NAMED = 80; // characters of what a button is for: a broadcast may be long
 
 export class NoteRow {
   #row = null;
@@ -12,6 +15,7 @@ export class NoteRow {
   #time;
   #read;
   #mute;
+  #more = h("span", {}); // of a broadcast, the way to its link
 
   /** `actions` has `open(row)`, `mark(row, what)` and `mute(row)`, which report what goes wrong themselves. */
   constructor(row, actions) {
@@ -32,7 +36,7 @@ export class NoteRow {
       { class: `note note--${row.kind}`, "data-id": row.id },
       h("span", { class: "note__dot", "aria-hidden": "true" }),
       this.#main,
-      h("div", { class: "note__foot" }, this.#time, this.#read, archive, this.#mute),
+      h("div", { class: "note__foot" }, this.#time, this.#more, this.#read, archive, this.#mute),
     );
   }
 
@@ -46,10 +50,16 @@ export class NoteRow {
     if (before?.at.getTime() !== row.at.getTime()) showAgo(this.#time, row.at);
     say(this.#read, row.read ? "Mark unread" : "Mark read");
     if (this.#mute) say(this.#mute, muted ? "Unmute" : "Mute");
+    const url = webAddress(row.link);
+    if (this.#more.firstChild?.href !== url?.href) {
+      const leading = { class: "link", target: "_blank", rel: "noopener noreferrer" };
+      this.#more.replaceChildren(...(url ? [h("a", { ...leading, href: url.href, title: url.href }, "Read more")] : []));
+    }
     // What a button is for stands beside it for eyes only.
     const about = { mute: "the item of " };
+    const short = row.message.length > NAMED ? `${row.message.slice(0, NAMED)}…` : row.message;
     for (const button of this.element.querySelectorAll("[data-do]")) {
-      const name = `${button.textContent} ${about[button.dataset.do] ?? ""}“${row.message}”`;
+      const name = `${button.textContent} ${about[button.dataset.do] ?? ""}“${short}”`;
       if (button.ariaLabel !== name) button.ariaLabel = name;
     }
   }

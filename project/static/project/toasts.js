@@ -6,7 +6,7 @@
  */
 
 import { api } from "./api.js";
-import { Expiry, SEVERITIES, broadcastFromApi, broadcastFromEvent, isOver } from "./broadcasts.js";
+import { Expiry, SEVERITIES, broadcastFromApi, broadcastFromEvent, isOver, webAddress } from "./broadcasts.js";
 import { h, say, svg } from "./dom.js";
 
 const SHOWN = 3; // more at once hide the page; a button shows the rest
@@ -200,16 +200,6 @@ class Toast {
     this.#close.removeAttribute("aria-disabled");
     this.#fault.textContent = message;
     this.#fault.hidden = false;
-  }
-}
-
-/** Return a link's URL if it leads into the web: what else a browser would run or open, nobody sent. */
-function webAddress(link) {
-  try {
-    const url = new URL(link);
-    return ["http:", "https:"].includes(url.protocol) ? url : null;
-  } catch {
-    return null;
   }
 }
 

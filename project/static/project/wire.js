@@ -58,6 +58,7 @@ export class Wire {
   #timer = null;
   #changing = null; // a timer, while one stream takes another's place
   #gathering = false;
+  #otherwise = false; // whether we may hear other channels than when all was loaded
   #wakefulness;
 
   constructor() {
@@ -166,7 +167,7 @@ export class Wire {
     this.#on("stream.open", (opening) => this.#opened(opening));
     this.#on("stream.live", () => this.#becomes(LIVE));
     this.#on("stream.reset", () => this.#reset());
-    this.#on("stream.end", ({ reason }) => this.#becomes(RECONNECTING, ENDINGS[reason]));
+    this.#on("stream.end", ({ reason }) => this.#ended(reason));
     this.#heard = new Set();
     this.#listen();
   }
@@ -190,7 +191,15 @@ export class Wire {
     });
   }
 
+  #ended(reason) {
+    this.#otherwise ||= reason === "revoked";
+    this.#becomes(RECONNECTING, ENDINGS[reason]);
+  }
+
   #opened({ mode, missed }) {
+    // What was told where we may not listen any more, or may only now: no event will put it right.
+    if (this.#otherwise) for (const part of this.#parts) part.reload(ENDINGS.revoked);
+    this.#otherwise = false;
     if (mode === "reset") return; // `stream.reset` follows
     this.#failures = 0;
     this.missed = missed ?? 0;
