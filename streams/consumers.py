@@ -15,7 +15,6 @@ from asgiref.sync import sync_to_async
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
@@ -127,7 +126,7 @@ def _request(scope: dict[str, Any]) -> HttpRequest:
         _ = request.GET
     except (DisallowedHost, SuspiciousOperation, RequestDataTooBig, UnicodeDecodeError):
         raise BadRequest from None
-    request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    request.session = permission.SessionAsItIs(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     return request
 
 

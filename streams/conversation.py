@@ -70,13 +70,15 @@ class Change(Body):
     def faults(self, channels: frozenset[Channel]) -> Iterator[FieldError]:
         """Yield what does not fit what is read now."""
         for field, names in (("add", self.add), ("drop", self.drop)):
+            seen: set[str] = set()
             for number, name in enumerate(names):
-                if name in names[:number]:
+                if name in seen:
                     yield FieldError(f"{field}.{number}", "is named twice")
                 elif (name in channels) == (field == "add"):
                     yield FieldError(
                         f"{field}.{number}", "is read already" if field == "add" else "is not read here"
                     )
+                seen.add(name)
         if not self.add and channels <= set(self.drop):
             yield FieldError("drop", "leaves no channel: close the connection instead")
 
@@ -93,6 +95,7 @@ class Conversation:
         self._hub = hub
         self._subscriber = subscriber
         self._asked: asyncio.Queue[str | None] = asyncio.Queue(1)
+        self._closed = False
         self._chunks: Frames | None = None
         self._step: asyncio.Task[bytes | None] | None = None  # what comes next, under way
         self._opened = False
@@ -100,8 +103,12 @@ class Conversation:
         self._since: dict[Channel, int] = {}  # above which it has brought a channel's events
 
     async def ask(self, text: str | None) -> None:
-        """Hand over a message of the reader's, None for one that is no text; waits while one is answered."""
-        await self._asked.put(text)
+        """Hand over a message of the reader's, None for one that is no text; waits while one is answered.
+
+        Once the frames are over it is dropped, as nobody answers any more.
+        """
+        if not self._closed:
+            await self._asked.put(text)
 
     async def frames(self, last_event_id: str | None) -> Frames:
         """Yield frames from the opening one to the ending one, as `Subscriber.chunks` does chunks."""
@@ -121,8 +128,11 @@ class Conversation:
                         async for frame in answer:
                             yield frame
         finally:
+            self._closed = True
             if asking is not None:
                 asking.cancel()
+            while not self._asked.empty():
+                self._asked.get_nowait()  # and so whoever waits to put one in goes on
             await self._stop()
 
     # --- one stream after the other --------------------------------------------------------------

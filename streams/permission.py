@@ -95,6 +95,22 @@ def expires_at(session_key: str | None) -> float | None:
     return None if expire_date is None else expire_date.timestamp()
 
 
+class SessionAsItIs(SessionStore):
+    """A session that is looked into where no answer could set a cookie.
+
+    Django moves a session to another key, or ends it, when it finds it signed with an older secret key or
+    a changed password: whoever holds the cookie would be logged out by a mere look.
+    """
+
+    key_salt = SessionStore().key_salt  # it is made of the class's name
+
+    def cycle_key(self) -> None:
+        """Keep the key: the next request over HTTP moves the session."""
+
+    def flush(self) -> None:
+        """Keep the row: likewise."""
+
+
 async def admit_again(reader: Reader, choose: Choose) -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
 
@@ -103,7 +119,7 @@ async def admit_again(reader: Reader, choose: Choose) -> Admitted:
             if reader.grant is not None:
                 return by_grant(reader.grant, choose)
             request = HttpRequest()
-            request.session = SessionStore(reader.session_key)
+            request.session = SessionAsItIs(reader.session_key)
             return by_session(request, choose)
         finally:
             close_old_connections()

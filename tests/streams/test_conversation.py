@@ -333,3 +333,22 @@ async def test_its_life_is_not_prolonged_by_a_change(quiet, hub, talk, one, sett
         await stream.say(add=[b])
         assert (await stream.until("stream.end"))[-1].data == {"reason": "max_age"}
     assert time.monotonic() - began < 1.4
+
+
+async def test_who_asks_of_a_conversation_that_is_over_is_not_kept_waiting(quiet, talk, one):
+    """As who hands the messages over hears of the connection's end only after the last of them."""
+    async with talk.opened(one[0]) as reader:
+        await reader.until("stream.open")
+
+        async def ask() -> None:
+            for number in range(5):
+                await reader.conversation.ask(str(number))
+
+        asking = asyncio.create_task(ask())
+        await asyncio.wait([asking], timeout=0.1)
+        assert not asking.done()
+
+        await reader.close()
+
+        async with asyncio.timeout(5):
+            await asking

@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from events import items, retention
 from events.channels import Channel
+from events.errors import NotLoggedIn
 from events.models import EndedSession
 from streams import tokens
-from streams.permission import admit
+from streams.permission import SessionAsItIs, admit
 from tests.events.support import Api, code_of
 
 
@@ -265,3 +266,23 @@ def test_ended_sessions_are_forgotten_when_no_token_of_theirs_can_be_left(api, u
     assert over(token) == "token_invalid"
     EndedSession.objects.update(ended_at=timezone.now() - timedelta(hours=25))
     assert dict(retention.sweep())["ended sessions"] == 1
+
+
+def test_a_look_at_a_session_does_not_end_it(api, users, channel, settings):
+    """Over a WebSocket no cookie can be set: a session signed with an older key stays as it is."""
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another" * 8
+    [row] = Session.objects.all()
+    request = HttpRequest()
+    request.session = SessionAsItIs(row.session_key)
+
+    reader, _ = admit(request, lambda user: [Channel(channel)])
+
+    assert reader.user_id == str(users.alice.pk)
+    assert [each.session_key for each in Session.objects.all()] == [row.session_key]
+    users.alice.set_password("changed")
+    users.alice.save()
+    request.session = SessionAsItIs(row.session_key)
+    with pytest.raises(NotLoggedIn):
+        admit(request, lambda user: [Channel(channel)])
+    assert Session.objects.count() == 1
