@@ -218,6 +218,8 @@ def test_the_api_describes_itself(users, api):
         "/api/jobs/{name}",
         "/api/jobs/{name}/file",
         "/api/events",
+        "/api/items/{item_id}/presence",
+        "/api/tokens",
     }
     post = schema["paths"]["/api/items/{item_id}/comments"]["post"]
     assert {each["name"] for each in post["parameters"]} == {"item_id", "Idempotency-Key"}
