@@ -88,7 +88,7 @@ class Gate:
     def _transport(self) -> Any:
         if isinstance(self._protocol, ws_protocol.WebSocketProtocol):
             return self._protocol.transport
-        channel = self._protocol.channel
+        channel = getattr(self._protocol, "channel", None)  # Twisted takes it from a request that is over
         return None if channel is None else channel.transport
 
 
