@@ -83,6 +83,8 @@ def test_a_list_that_cannot_be_resumed_is_loaded_anew(stack, server, network, op
 
     bob.shows_light("catching-up")
     bob.shows("one", "two")
+    while not snapshots:  # spread over a moment, as a crowd would ask all at once
+        bob.page.wait_for_timeout(20)
     [route] = snapshots
     route.continue_()
     bob.shows("two", "three", seconds=20)
