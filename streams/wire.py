@@ -63,6 +63,9 @@ CONTROLS: Mapping[str, type[Control]] = {
     "stream.end": StreamEnd,
 }
 
+# Answers to what a reader asks over a WebSocket: README tells their form, the catalogue is of streams.
+OF_WEBSOCKETS = frozenset({"stream.channels", "stream.error"})
+
 HEARTBEAT = (
     "A heartbeat is a comment and an `id:` in one block without data: no client sees an event, but the "
     "place that it would come back to moves on."

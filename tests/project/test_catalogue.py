@@ -105,7 +105,7 @@ def test_every_reason_that_the_code_gives_is_declared_and_the_other_way_round():
     assert ends == set(get_args(wire.EndReason))
     assert {"pruned", "epoch", "ahead", "malformed"} == set(get_args(wire.ResetReason))
     assert set(re.findall(r'\bcontrol\(\s*"(\w+)"', code)) == {
-        name.removeprefix("stream.") for name in wire.CONTROLS
+        name.removeprefix("stream.") for name in wire.CONTROLS.keys() | wire.OF_WEBSOCKETS
     }
 
 
