@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -46,7 +47,7 @@ class Link(Protocol):
         """Cut the connection; what was not sent is lost."""
 
 
-class Outliving(StreamingHttpResponse):
+class Outliving(ABC, StreamingHttpResponse):
     """A response that is written when its request has finished."""
 
     subscriber: Subscriber | None = None
@@ -73,9 +74,9 @@ class Outliving(StreamingHttpResponse):
             connection.settle()
             leaving.cancel()
 
+    @abstractmethod
     async def deliver(self, connection: "Connection") -> None:
         """Write it."""
-        raise NotImplementedError
 
     async def start(self, connection: "Connection") -> None:
         """Write status and headers."""

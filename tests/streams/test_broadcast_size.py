@@ -73,6 +73,5 @@ def test_to_everyone_is_one_event_answered_at_once_and_soon_on_every_screen(stac
         ).fetchone()
     assert reach >= USERS
     assert events == (SENT,), "one each, however many users there are"
-    # The one that was least disturbed by what else the machine does.
-    assert min(answered) < ANSWER_SECONDS
-    assert min(arrived) < ARRIVAL_SECONDS
+    assert median(answered) < ANSWER_SECONDS
+    assert median(arrived) < ARRIVAL_SECONDS
