@@ -1,8 +1,11 @@
 """The Celery app: every task of the installed apps, on the broker of the settings."""
 
-from celery import Celery
+from typing import Any
 
-from project.startup import settings_or_exit
+from celery import Celery
+from celery.signals import worker_init
+
+from project.startup import settings_or_exit, settle
 from workers import broker, clock
 
 settings_or_exit()
@@ -12,3 +15,8 @@ broker.install(app)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 clock.install(app)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _settle(**kwargs: Any) -> None:
+    settle()  # before the children are forked: they share what nobody walks

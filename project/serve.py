@@ -12,12 +12,15 @@ import logging
 import os
 import socket
 import sys
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from project.startup import settle
 
 logger = logging.getLogger("project.serve")  # also as __main__
 
@@ -86,10 +89,12 @@ class Entry:
                 self._idle.set()
 
     async def begin(self) -> None:
-        """Start the hub, so that the first stream finds it running."""
+        """Load what requests need and start the hub, so that the first one finds it all there."""
         from streams import switchboard
 
+        import_module(settings.ROOT_URLCONF)
         await switchboard.hub()
+        settle()
 
     async def drain(self) -> None:
         """End the streams over the set time, then wait a little for requests; close the hub."""

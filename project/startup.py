@@ -1,5 +1,6 @@
-"""What every entry point does before anything else: read the settings, or say what is wrong with them."""
+"""What every entry point does: read the settings first, or say what is wrong with them; then settle."""
 
+import gc
 import os
 import sys
 
@@ -14,3 +15,13 @@ def settings_or_exit() -> None:
         settings.configured or settings.INSTALLED_APPS  # noqa: B018 (looking is loading)
     except ImproperlyConfigured as error:
         sys.exit(f"tickertape: {error}")
+
+
+def settle() -> None:
+    """Have the garbage collector walk no more what is there already, and stays: call it once all is loaded.
+
+    That is some 150,000 objects. A full collection that walks them takes a tenth of a second, on a busy
+    machine a whole one, in which the process answers nobody (https://docs.python.org/3/library/gc.html#gc.freeze).
+    """
+    gc.collect()
+    gc.freeze()
