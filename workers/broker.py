@@ -7,6 +7,7 @@ its clock with it. The tasks it was working on are hints, or come back by themse
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +15,35 @@ from typing import Any
 from celery import bootsteps
 from celery.app.amqp import AMQP
 from kombu import connection
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # between two tries to reach the broker: Celery's own grow to 30
 SAY_SECONDS = 30.0  # between two lines about it
 
 
+class QoS(redis.QoS):
+    """Kombu's, whose acknowledgements cannot be kept from being over.
+
+    It counts a message as being worked on until Redis has taken its acknowledgement, and asks for no more
+    of them than the pool can work on. So where as many could not be acknowledged, Redis hung or gone, a
+    worker would sit there without a task, and not even look whether Redis is back.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge; where the broker does not hear it, the task comes once more, hours later."""
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        except self.channel.connection_errors as error:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            logger.info("A task could not be acknowledged.", extra={"error": type(error).__name__})
+
+
 class Channel(redis.Channel):
     """Kombu's, whose `close` closes."""
+
+    QoS = QoS
 
     def close(self) -> None:
         """Close, and give back what was not acknowledged if the broker can still be told."""

@@ -26,8 +26,8 @@ from streams.batch import Batch, mark_key, published_key, redis_channel
 
 logger = logging.getLogger(__name__)
 
-REDIS_SECONDS = 0.5  # of connecting, and of one answer: placing must not wait long for a hint
-PAUSE_SECONDS = 1.0  # without a try after Redis failed
+REDIS_SECONDS = 0.25  # of connecting, and of one answer: placing must not wait long for a hint
+PAUSE_SECONDS = 0.5  # without a try after Redis failed
 LOOK_SECONDS = 1.0  # between two looks whether the log is the one that was seen
 KEEP_SECONDS = 7 * 24 * 3600  # of an epoch's N: it must outlive quiet times, not epochs
 

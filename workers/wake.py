@@ -22,8 +22,10 @@ from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-FLAG_SECONDS = 1.0  # a flag whose task was lost hides work no longer than this
-PAUSE_SECONDS = (0.25, 1.0)  # no tries for so long after a failure, doubling: live within 2 s of its return
+# A flag whose task was lost hides work no longer than this. One that Redis heard of while it hung, it
+# sets when it is back.
+FLAG_SECONDS = 0.5
+PAUSE_SECONDS = (0.25, 0.5)  # no tries for so long after a failure, doubling: soon live after its return
 
 PLACE = "workers.place"
 REACT = "workers.react"
