@@ -48,6 +48,13 @@ def page(request: HttpRequest, item_id: int | None = None) -> HttpResponse:
     return response
 
 
+def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer for the framework's `handler404`: a person sees a page, a program gets problem+json of it."""
+    response = render(request, "project/missing.html", status=404)
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @csrf_exempt  # a mail client posts it, without cookies (RFC 8058); the link itself is the secret
 @never_cache

@@ -21,7 +21,7 @@ def settle() -> None:
     """Have the garbage collector walk no more what is there already, and stays: call it once all is loaded.
 
     That is some 150,000 objects. A full collection that walks them takes a tenth of a second, on a busy
-    machine a whole one, in which the process answers nobody (https://docs.python.org/3/library/gc.html#gc.freeze).
+    machine a whole one, in which the process answers nobody.
     """
     gc.collect()
     gc.freeze()

@@ -58,4 +58,5 @@ if not settings.PRODUCTION:
     ]
 
 handler400 = "events.http.bad_request"
+handler404 = "project.pages.missing"
 handler500 = "events.http.server_fault"

@@ -54,6 +54,15 @@ def test_every_address_of_the_page_answers_with_it(client, address):
     assert "csrftoken" in response.cookies
 
 
+def test_who_mistypes_an_address_finds_the_way_back(client):
+    response = client.get("/itms/1", headers={"Accept": "text/html,*/*"})
+
+    assert response.status_code == 404
+    assert '<a href="/">' in response.content.decode()
+    assert response["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
+    assert client.get("/itms/1").json()["code"] == "not_found"
+
+
 def test_the_demos_jobs_are_offered_where_there_are_any(client, settings):
     settings.PRODUCTION = True
     assert boot(client.get("/"))["demo_jobs"] is False
