@@ -52,9 +52,13 @@ Names = Annotated[list[str], Field(max_length=1_000)]
 class Change(Body):
     """What a reader may ask for."""
 
-    add: Names = Field(default_factory=list)
-    drop: Names = Field(default_factory=list)
-    after: str | None = None
+    add: Names = Field(default_factory=list, description="Channels to be read too", examples=[["item:7"]])
+    drop: Names = Field(default_factory=list, description="And not any more", examples=[["item:3"]])
+    after: str | None = Field(
+        None,
+        description="From where on to bring what is added; without it, from now. `earliest` is all there is",
+        examples=["2438c2e6ea-17"],
+    )
 
     @classmethod
     def read(cls, text: str | None) -> "Change":
