@@ -9,7 +9,7 @@ import pytest
 
 from events import catalogue, channels
 from project import pages
-from streams import wire
+from streams import urls, wire
 from streams.conversation import Change
 from tests import node
 from tests.faults.ways import Socket
@@ -126,6 +126,27 @@ def test_it_says_where_it_is(client):
         "here": ("tape.example.org", "https"),
         "sockets": ("tape.example.org", "wss"),
     }
+
+
+def test_the_http_api_holds_the_streams_addresses_as_they_are(client):
+    said = client.get("/api/openapi.json").json()
+    found = {path: operations for path, operations in said["paths"].items() if path.startswith("/streams/")}
+
+    def filled(path: str) -> str:
+        return "/" + path.lstrip("/").replace("<str:", "{").replace(">", "}")
+
+    assert set(found) == {filled(f"/streams/{each.pattern}") for each in urls.urlpatterns}
+    for path, operations in found.items():
+        parameters = operations["get"]["parameters"]
+        assert {each["name"] for each in parameters if each["in"] == "path"} == set(
+            re.findall(r"{(\w+)}", path)
+        )
+        assert {"200", "401"} <= set(operations["get"]["responses"])
+    names = {each["name"] for each in found["/streams/poll/"]["get"]["parameters"]}
+    assert names == {"channel", "Last-Event-ID", "last_event_id", "after", "token", "wait"}
+    polled = found["/streams/poll/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert set(polled["properties"]) == {"events", "cursor", "reset"}
+    assert "Problem" in said["components"]["schemas"]
 
 
 # --- What a stream says of itself ------------------------------------------------------------------------

@@ -398,6 +398,16 @@ async def test_what_is_missed_waits_for_a_log_that_is_away(hub, missing, monkeyp
     assert await missing.take(17) == list(range(3, 20))
 
 
+async def test_what_nobody_foresaw_amid_what_is_missed_ends_the_stream(hub, missing, monkeypatch):
+    async def failing(*arguments):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(hub, "read", failing)
+    with pytest.raises(RuntimeError):  # which the consumer answers by cutting the connection off
+        await missing.take(17)
+    assert hub.connections == 0
+
+
 async def test_what_is_missed_of_an_epoch_that_ended_is_not_waited_for(hub, missing):
     await hub._begin("0123456789", hub.position, 1)
     assert [frame.data["reason"] for frame in await missing.until("stream.reset")] == ["epoch"]
