@@ -36,11 +36,16 @@ class Gate:
         self._open = asyncio.Event()
         self._open.set()
 
+    @property
+    def full(self) -> bool:
+        """Tell whether nobody takes the client's messages: no more are read of it, nor of what it sent."""
+        return self._unread >= MESSAGES_WAITING
+
     def came(self) -> None:
-        """Count a message in; read no more of a client whose messages nobody takes."""
+        """Count a message in."""
         self._unread += 1
         transport = self._transport()
-        if self._unread >= MESSAGES_WAITING and transport is not None:
+        if self.full and transport is not None:
             transport.pauseProducing()
 
     def taken(self) -> None:
@@ -49,6 +54,7 @@ class Gate:
         transport = self._transport()
         if self._unread == MESSAGES_WAITING - 1 and transport is not None:
             transport.resumeProducing()
+            self._protocol.consumeData()
 
     def pauseProducing(self) -> None:  # noqa: N802 (Twisted's name)
         """Hold writers back: the transport's buffer is full."""
@@ -77,7 +83,7 @@ class Gate:
     def silent(self) -> bool:
         """Tell whether the peer seems to be lost."""
         transport = self._transport()
-        return transport is not None and silent(transport.socket)
+        return silent(getattr(transport, "socket", None))  # which a transport that is lost has no more
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -120,11 +126,21 @@ class WebSocket(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         self.failByDrop = False
         return super().onConnect(request)
 
+    def processData(self) -> bool:  # noqa: N802
+        """Take a frame of what was read, where there is room; of the smallest, one read holds thousands."""
+        return not (self.state == self.STATE_OPEN and self.gate.full) and super().processData()
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         """Hand a message on."""
         if not self.muted:
             self.gate.came()
         super().onMessage(payload, isBinary)
+
+    def onClose(self, *how: Any) -> None:  # noqa: N802
+        """End; and let go who writes: nobody else does where the client closed in the middle of a message."""
+        if hasattr(self, "gate"):
+            self.gate.stopProducing()
+        super().onClose(*how)
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802
         """Close with any code: autobahn keeps those of servers, as 1001 and 1013, from its users."""

@@ -9,11 +9,15 @@ import uvicorn
 from django.conf import settings
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
+
+MESSAGES_WAITING = 4  # of a WebSocket's client, before nothing more is read of it
+PIECE_BYTES = 512  # of what came: 85 messages more, if they are the smallest
 
 
 class AsyncioLink:
@@ -39,18 +43,41 @@ class AsyncioLink:
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """Uvicorn's, which would give the transport a message in one piece, whatever its size."""
+    """Uvicorn's, which would keep all that a client sends at once, and write a message in one piece."""
+
+    _unread = b""  # came, and waits: reading is paused while there is any
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, as far as somebody takes it from here."""
+        self._unread += data
+        self._read()
+
+    async def receive(self) -> Any:
+        """Return the next message."""
+        message = await super().receive()
+        self._read()
+        return message
+
+    def _read(self) -> None:
+        """Make messages of what came; of the smallest there would be thousands in what is read at once."""
+        while self._unread and (self.queue.qsize() < MESSAGES_WAITING or self.close_sent):
+            if self.transport.is_closing():
+                self._unread = b""
+                return
+            piece, self._unread = self._unread[:PIECE_BYTES], self._unread[PIECE_BYTES:]
+            super().data_received(piece)
 
     async def send(self, message: Any) -> None:
-        """Send as uvicorn does, or in pieces as large as the transport's buffer should ever be."""
+        """Send as uvicorn does, or in pieces as large as the transport's buffer should ever be.
+
+        Raises ClientDisconnected, an OSError, also where one side has said that it closes: who writes may
+        not have heard of it, as what the client said before comes first.
+        """
         most = settings.STREAMS_WRITE_BYTES
         text = message["text"].encode() if message["type"] == "websocket.send" else b""
-        if len(text) <= most:
-            await super().send(message)
-            return
-        for begin in range(0, len(text), most):
+        for begin in range(0, len(text) if len(text) > most else 0, most):
             await self.writable.wait()
-            if self.disconnected or self.close_sent:
+            if not self._is_open():
                 raise ClientDisconnected
             piece, last = text[begin : begin + most], begin + most >= len(text)
             if begin:
@@ -58,6 +85,15 @@ class WebSocket(WebSocketsSansIOProtocol):
             else:
                 self.conn.send_text(piece, fin=last)
             self.transport.write(b"".join(self.conn.data_to_send()))
+        if len(text) <= most:
+            await self.writable.wait()
+            if self.handshake_complete and not self._is_open():
+                raise ClientDisconnected
+            await super().send(message)
+            self._read()  # after a close only its answer is waited for
+
+    def _is_open(self) -> bool:
+        return not self.disconnected and not self.close_sent and self.conn.state is State.OPEN
 
 
 def run(entry: "Entry", listener: socket.socket) -> None:

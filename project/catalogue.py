@@ -6,6 +6,7 @@ Both say the same of every event type, and neither tells a secret: anyone may re
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -55,17 +56,23 @@ class Place:
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Answer with the catalogue as a page."""
+    response = render(request, "project/catalogue.html", _said())
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+@cache
+def _said() -> dict[str, Any]:
+    """Return what the page says: what the installed apps declare does not change in a process."""
     types = catalogue.declared()
-    said = {
+    return {
         "places": [_place(kind, types) for kind in channels.kinds().values()],
         "models": [_model(name, schema) for each in types for name, schema in _models(each)],
         "events": [_entry(each) for each in types],
         "controls": [_control(name, control) for name, control in wire.CONTROLS.items()],
+        "answers": [_control(name, control) for name, control in wire.OF_WEBSOCKETS.items()],
         "heartbeat": _marked(wire.HEARTBEAT),
     }
-    response = render(request, "project/catalogue.html", said)
-    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return response
 
 
 @require_safe

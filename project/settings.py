@@ -248,6 +248,7 @@ STREAMS_STALL_SECONDS = number("STREAMS_STALL_SECONDS", 60.0)  # taking nothing 
 STREAMS_MAX_MESSAGE_BYTES = number(
     "STREAMS_MAX_MESSAGE_BYTES", 32 * 1024
 )  # of what a WebSocket's client says
+STREAMS_MESSAGES_PER_MINUTE = number("STREAMS_MESSAGES_PER_MINUTE", 120, zero=True)  # that it may say
 STREAMS_MAX_CHANNELS = number("STREAMS_MAX_CHANNELS", 50)  # of one connection
 STREAMS_MAX_CONNECTIONS = number("STREAMS_MAX_CONNECTIONS", 50_000)  # of one process, as all these:
 STREAMS_MAX_PER_USER = number("STREAMS_MAX_PER_USER", 500, zero=True)  # on all their devices

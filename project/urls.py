@@ -1,9 +1,12 @@
 """The whole map."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 import events.api
 import events.broadcasts_api
@@ -13,9 +16,21 @@ import streams.api
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
 from project import catalogue, pages
+from streams import openapi
 from streams import views as live
 
-api = NinjaAPI(
+
+class Api(NinjaAPI):
+    """Ninja's, whose description has the streams too, which are none of its operations."""
+
+    def get_openapi_schema(self, **more: Any) -> OpenAPISchema:
+        """Return the description."""
+        described = super().get_openapi_schema(**more)
+        described["paths"].update(openapi.paths())
+        return described
+
+
+api = Api(
     title="Tickertape",
     version="1",
     description=(

@@ -58,6 +58,7 @@ def make_token(request: HttpRequest, body: NewToken, response: HttpResponse) -> 
         raise Invalid(errors=(error,))
     channels = readable(user, body.channels, field="channels")
     key = request.session.session_key or ""
+    tokens.live_on(key)
     ends = int(min(time.time() + body.ttl, expires_at(key) or 0))
     grant = Grant(str(user.pk), frozenset(channels), ends, session_digest(key), tokens.mark_of(user))
     response["Cache-Control"] = "no-store"

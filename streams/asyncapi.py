@@ -1,13 +1,15 @@
 """The streams as AsyncAPI 3 describes them: channels, events, and what a stream says of itself."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, get_args
 
 from django.conf import settings
 
 from events import catalogue, channels
 from events.catalogue import Declared, Schema
-from streams.wire import CONTROLS, HEARTBEAT, Control, example_of
+from streams.conversation import Change
+from streams.wire import CONTROLS, HEARTBEAT, OF_WEBSOCKETS, Control, ResetReason, example_of
 
 _ABOUT = f"""Events arrive as Server-Sent Events: `event:` is the message's name, `data:` its payload as one \
 line of JSON, `id:` the client's place, opaque, to come back with as `Last-Event-ID`. A transient event \
@@ -15,28 +17,43 @@ has no id: the latest is all there is. {HEARTBEAT} Names that a client does not 
 types are added. The HTTP API is described at `/api/openapi.json`."""
 
 
+_WEBSOCKET, _POLL = "way.websocket", "way.poll"  # no kind of channel has a full stop in its name
+
+
 def document(*, host: str, secure: bool) -> Schema:
     """Return the description; raise CatalogueIncomplete where a type lacks something."""
+    here = {"host": host, "security": [{"$ref": "#/components/securitySchemes/session"}]}
+    servers = {
+        "here": {**here, "protocol": "https" if secure else "http"},
+        "sockets": {**here, "protocol": "wss" if secure else "ws"},
+    }
+    return {**_document(), "servers": servers}
+
+
+@cache
+def _document() -> Schema:
+    """Return all of it but where it is: what the installed apps declare does not change in a process."""
     types = catalogue.declared()
+    controls = {**CONTROLS, **OF_WEBSOCKETS}
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tickertape", "version": "1", "description": _ABOUT},
         "defaultContentType": "application/json",
-        "servers": {
-            "here": {
-                "host": host,
-                "protocol": "https" if secure else "http",
-                "security": [{"$ref": "#/components/securitySchemes/session"}],
-            }
+        "channels": {
+            **{name: _channel(kind, types) for name, kind in channels.kinds().items()},
+            **_other_ways(),
         },
-        "channels": {name: _channel(kind, types) for name, kind in channels.kinds().items()},
-        "operations": {f"stream.{name}": _operation(name, types) for name in channels.kinds()},
+        "operations": {
+            **{f"stream.{name}": _operation(name, types) for name in channels.kinds()},
+            **_asked_of_other_ways(),
+        },
         "components": {
             "messages": {
-                **{name: _control(name, control) for name, control in CONTROLS.items()},
+                **{name: _control(name, control) for name, control in controls.items()},
                 **{each.name: _message(each) for each in types},
+                **_of_other_ways(),
             },
-            "schemas": _models(types),
+            "schemas": _models(types, controls.values()),
             "securitySchemes": {
                 "session": {
                     "type": "httpApiKey",
@@ -62,22 +79,128 @@ def _channel(kind: channels.Kind, types: tuple[Declared, ...]) -> Schema:
     return described
 
 
-def _operation(kind: str, types: tuple[Declared, ...]) -> Schema:
-    query = {
-        "type": "object",
-        "required": ["channel"],
-        "properties": {
-            "channel": {"type": "array", "items": {"type": "string"}, "description": "Channels' addresses"},
-            "last_event_id": {"type": "string", "description": "Go on from here; `earliest` is all there is"},
-        },
+def _query(**more: Schema) -> Schema:
+    properties = {
+        "channel": {"type": "array", "items": {"type": "string"}, "description": "Channels' addresses"},
+        "last_event_id": {"type": "string", "description": "Go on from here; `earliest` is all there is"},
+        "token": {"type": "string", "description": "In place of a session: from `POST /api/tokens`"},
     }
+    return {"type": "object", "required": ["channel"], "properties": {**properties, **more}}
+
+
+def _operation(kind: str, types: tuple[Declared, ...]) -> Schema:
     return {
         "action": "send",
         "summary": "`GET /streams/?channel=…`, for many channels at once",
         "channel": {"$ref": f"#/channels/{kind}"},
         "messages": [{"$ref": f"#/channels/{kind}/messages/{name}"} for name in _names(kind, types)],
-        "bindings": {"http": {"method": "GET", "query": query, "bindingVersion": "0.3.0"}},
+        "bindings": {"http": {"method": "GET", "query": _query(), "bindingVersion": "0.3.0"}},
     }
+
+
+# --- WebSockets and polls ----------------------------------------------------------------------------
+
+
+def _other_ways() -> Schema:
+    socket, poll = ["ask", "frame", *OF_WEBSOCKETS], ["answer"]
+    return {
+        _WEBSOCKET: {
+            "address": "/ws/streams/",
+            "description": "The events, order and cursor of the streams of any channels, which may change "
+            "meanwhile. It closes with 1000, 1001 or 1013, or refuses with 4000 and the status of HTTP.",
+            "servers": [{"$ref": "#/servers/sockets"}],
+            "messages": {name: _ref("messages", name) for name in socket},
+            "bindings": {"ws": {"method": "GET", "query": _query(), "bindingVersion": "0.1.0"}},
+        },
+        _POLL: {
+            "address": "/streams/poll/",
+            "description": "The same events one answer at a time. Ask again from `cursor`.",
+            "servers": [{"$ref": "#/servers/here"}],
+            "messages": {name: _ref("messages", name) for name in poll},
+        },
+    }
+
+
+def _asked_of_other_ways() -> Schema:
+    after = {"type": "string", "description": "Go on from here: the `cursor` of the answer before"}
+    wait = {"type": "number", "minimum": 0, "maximum": 60, "default": 25, "description": "Seconds to wait"}
+    return {
+        "websocket.hear": _way("send", _WEBSOCKET, "frame", *OF_WEBSOCKETS),
+        "websocket.ask": {
+            **_way("receive", _WEBSOCKET, "ask"),
+            "summary": "Add and drop channels; the answer is a message of its own",
+            "reply": {
+                "channel": {"$ref": f"#/channels/{_WEBSOCKET}"},
+                "messages": [{"$ref": f"#/channels/{_WEBSOCKET}/messages/{name}"} for name in OF_WEBSOCKETS],
+            },
+        },
+        "poll.hear": {
+            **_way("send", _POLL, "answer"),
+            "summary": "`GET /streams/poll/?channel=…&after=…`, for many channels at once",
+            "bindings": {
+                "http": {"method": "GET", "query": _query(after=after, wait=wait), "bindingVersion": "0.3.0"}
+            },
+        },
+    }
+
+
+def _way(action: str, channel: str, *names: str) -> Schema:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
+    }
+
+
+def _of_other_ways() -> Schema:
+    """Return the messages that only the other ways have: what carries the others, and what one may say."""
+    place = {"type": ["string", "null"], "description": "The place to go on from, if it moves"}
+    name = {"type": ["string", "null"], "description": "The message's name; null where only the place moves"}
+    frame = {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": place,
+            "event": name,
+            "data": {"description": "The message's payload"},
+            "retry": {"type": "integer", "description": "Milliseconds to wait before coming back"},
+        },
+    }
+    answer = {
+        "type": "object",
+        "required": ["events", "cursor", "reset"],
+        "properties": {
+            "events": {"type": "array", "items": frame},
+            "cursor": {"type": "string", "description": "Where to ask from next"},
+            "reset": {
+                "enum": [None, *get_args(ResetReason)],
+                "description": "Why the log could not go on from `after`: load the state anew",
+            },
+        },
+    }
+    change = catalogue.tidy(Change.model_json_schema())
+    about = change.pop("description")
+    asked = {name: field.examples[0] for name, field in Change.model_fields.items() if field.examples}
+    framed = {"id": "2438c2e6ea-42", "event": "stream.live", "data": {}}
+    polled: Schema = {"events": [], "cursor": "2438c2e6ea-42", "reset": None}
+    return {
+        "ask": _plain("ask", about, change, asked),
+        "frame": _plain("frame", "An event, or what a stream says of itself.", frame, framed),
+        "answer": _plain("answer", "What there is behind `after`, oldest first.", answer, polled),
+    }
+
+
+def _plain(name: str, about: str, payload: Schema, example: Mapping[str, Any]) -> Schema:
+    return {
+        "name": name,
+        "title": name,
+        "summary": about,
+        "payload": _payload(payload),
+        "examples": [{"payload": example}],
+    }
+
+
+# --- Messages ----------------------------------------------------------------------------------------
 
 
 def _message(each: Declared) -> Schema:
@@ -101,17 +224,13 @@ def _message(each: Declared) -> Schema:
 
 def _control(name: str, control: type[Control]) -> Schema:
     schema = catalogue.tidy(control.model_json_schema(mode="serialization"))
-    return {
-        "name": name,
-        "title": name,
-        "summary": schema.pop("description"),
-        "payload": _payload(schema),
-        "examples": [{"payload": example_of(control)}],
-    }
+    return _plain(name, schema.pop("description"), schema, example_of(control))
 
 
-def _models(types: tuple[Declared, ...]) -> Schema:
-    return {name: _payload(model) for each in types for name, model in each.schema.get("$defs", {}).items()}
+def _models(types: tuple[Declared, ...], controls: Iterable[type[Control]]) -> Schema:
+    told = [each.schema for each in types]
+    told += [catalogue.tidy(control.model_json_schema(mode="serialization")) for control in controls]
+    return {name: _payload(model) for schema in told for name, model in schema.get("$defs", {}).items()}
 
 
 def _payload(schema: Mapping[str, Any]) -> Schema:

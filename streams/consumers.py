@@ -32,9 +32,6 @@ OVER, GOING_AWAY, TRY_AGAIN = 1000, 1001, 1013  # RFC 6455, 7.4.1, and the regis
 REFUSED = 4000  # and the status
 CODES = {"drain": GOING_AWAY, "database": TRY_AGAIN, "capacity": TRY_AGAIN}  # of ends; OVER of all others
 
-# A storm of reconnects waits here, not for a thread each.
-_opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
-
 
 class StreamConsumer(AsyncConsumer):  # type: ignore[misc]
     """One WebSocket."""
@@ -139,5 +136,5 @@ async def _admit(request: HttpRequest, choose: Choose) -> Admitted:
         finally:
             close_old_connections()
 
-    async with _opening:
+    async with permission.turns:
         return await sync_to_async(ask, thread_sensitive=False)()

@@ -2,17 +2,20 @@
 
     {"add": ["item:7"], "after": "<cursor>", "drop": ["item:3"]}
 
-A change is made at a place on the tape, the reader's own, and said there: `stream.channels`, whose id is
+A change is made at a place on the tape, the reader's own, and said: `stream.channels`, whose `cursor` is
 that place. For what is dropped nothing follows it, for what is added everything does. With `after` comes
 first what the added channels had between there and that place, oldest first, but for what this connection
-has brought already by a channel that it still reads. `stream.live` ends it. So nothing is lost, and
-nothing comes twice.
+has brought already, be it by a channel that was dropped since. `stream.live` ends it. So nothing is lost,
+and nothing comes twice. The id of `stream.channels` is where to go on from with all that is read then: the
+place, or `after`, which lies before it.
 
-What cannot be done is answered with `stream.error`, and changes nothing.
+What cannot be done is answered with `stream.error`, and changes nothing. Who asks too often is told so, and
+not heard for a while: what else it sends stays in the kernel.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import Annotated
 
@@ -22,12 +25,21 @@ from pydantic import Field, ValidationError
 
 from events.channels import SYSTEM, Channel
 from events.cursor import Cursor
-from events.errors import FieldError, Invalid, TickertapeError, TooManyChannels, Unavailable
+from events.errors import (
+    FieldError,
+    Invalid,
+    RateLimited,
+    TickertapeError,
+    TooManyChannels,
+    Unavailable,
+)
 from events.http import MOST_FAULTS, described
 from events.rest import Body, MalformedJson
 from streams import places, sse
+from streams.allowance import Allowance
+from streams.brought import Brought
 from streams.hub import Hub
-from streams.permission import admit_again, readable
+from streams.permission import admit_again, readable, turns
 from streams.replay import Stretch
 from streams.subscriber import DATABASE_AWAY, REREAD_SECONDS, Subscriber
 
@@ -40,9 +52,13 @@ Names = Annotated[list[str], Field(max_length=1_000)]
 class Change(Body):
     """What a reader may ask for."""
 
-    add: Names = Field(default_factory=list)
-    drop: Names = Field(default_factory=list)
-    after: str | None = None
+    add: Names = Field(default_factory=list, description="Channels to be read too", examples=[["item:7"]])
+    drop: Names = Field(default_factory=list, description="And not any more", examples=[["item:3"]])
+    after: str | None = Field(
+        None,
+        description="From where on to bring what is added; without it, from now. `earliest` is all there is",
+        examples=["2438c2e6ea-17"],
+    )
 
     @classmethod
     def read(cls, text: str | None) -> "Change":
@@ -84,8 +100,9 @@ class Change(Body):
 
 
 def error_frame(error: TickertapeError) -> bytes:
-    """Return the frame that says what is wrong, as problem+json would."""
-    return sse.control("error", described(error))
+    """Return the frame that says what is wrong, as problem+json would, and when to try again, in seconds."""
+    more = {"retry_after": error.retry_seconds} if isinstance(error, RateLimited) else {}
+    return sse.control("error", {**described(error), **more})
 
 
 class Conversation:
@@ -100,7 +117,9 @@ class Conversation:
         self._step: asyncio.Task[bytes | None] | None = None  # what comes next, under way
         self._opened = False
         self._placed = False  # the present subscriber has found its place
-        self._since: dict[Channel, int] = {}  # above which it has brought a channel's events
+        self._brought = Brought()
+        self._allowance = Allowance(settings.STREAMS_MESSAGES_PER_MINUTE)
+        self._deaf_until = 0.0  # by the monotonic clock: what comes too soon stays where it is
 
     async def ask(self, text: str | None) -> None:
         """Hand over a message of the reader's, None for one that is no text; waits while one is answered.
@@ -116,7 +135,7 @@ class Conversation:
         try:
             self._begin(last_event_id)
             while self._step is not None:
-                asking = asking or asyncio.create_task(self._asked.get())
+                asking = asking or asyncio.create_task(self._hear())
                 # Nothing can be changed of a stream that is not open yet.
                 both = {self._step, asking} if self._opened else {self._step}
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +179,7 @@ class Conversation:
                     continue  # of the same connection, with other channels
                 self._opened = True
                 here = Cursor.parse(fields["id"]).position
-                self._since = dict.fromkeys(self._subscriber.channels, here)
+                self._brought.begin(self._subscriber.channels, here)
             yield frame
         self._step = None if chunk is None else asyncio.create_task(self._next(self._chunks))
 
@@ -175,58 +194,86 @@ class Conversation:
     # --- what the reader asks for ----------------------------------------------------------------
 
     async def _answer(self, text: str | None) -> Frames:
+        hub, old = self._hub, self._subscriber
         try:
-            change = Change.read(text)
-            if faults := tuple(change.faults(self._subscriber.channels)):
-                raise Invalid(errors=faults[:MOST_FAULTS])
-            async with contextlib.aclosing(self._change(change)) as frames:
+            change = self._understood(text)
+            doubt, after = await self._place_of(change)
+            async with contextlib.aclosing(self._up_to(after)) as frames:
                 async for frame in frames:
                     yield frame
+            here = old.proven
+            # Only now: whatever changed access up to here, and so in all that is missed, the check has seen.
+            since = hub.cursor
+            added = await self._admit(change)
         except TickertapeError as error:
             yield error_frame(error)
+            return
         except (*DATABASE_AWAY, OperationalError, InterfaceError):
             yield error_frame(Unavailable("The log does not answer; try again soon."))
-
-    async def _change(self, change: Change) -> Frames:
-        hub, old = self._hub, self._subscriber
-        doubt, after = (None, None)
-        if change.after is not None:
-            doubt, after = await places.find(hub, change.after)
-        epoch = hub.epoch
-        async with contextlib.aclosing(self._up_to(after or 0)) as frames:
+            return
+        if here is None or old.ended:
+            return  # it says so itself
+        dropped = old.channels & set(change.drop)
+        await self._read_on((old.channels - dropped) | added, since, here)
+        self._brought.drop(dropped, here.position)
+        self._brought.add(added, here.position)
+        if change.after is None:
+            after = here
+        async with contextlib.aclosing(self._changed(added, dropped, doubt, after, here)) as frames:
             async for frame in frames:
                 yield frame
-        here = old.proven
-        if here is None:
-            return  # it has ended, and says so itself
-        # Only now: whatever changed access up to here, and so in all that is missed, the check has seen.
-        since = hub.cursor
-        added = await self._admit(change)
-        dropped = old.channels & set(change.drop)
-        channels = (old.channels - dropped) | added
-        said = {"channels": sorted(channels), "added": sorted(added), "dropped": sorted(dropped)}
-        yield sse.control("channels", said, here)
-        if after is not None and here.epoch != epoch:
+
+    def _understood(self, text: str | None) -> Change:
+        """Return what the reader asks for; raise what is wrong, or RateLimited, and be deaf for a while."""
+        if wait := self._allowance.spend():
+            limited = RateLimited(retry_seconds=wait)
+            self._deaf_until = time.monotonic() + limited.retry_seconds
+            raise limited
+        change = Change.read(text)
+        if faults := tuple(change.faults(self._subscriber.channels)):
+            raise Invalid(errors=faults[:MOST_FAULTS])
+        return change
+
+    async def _place_of(self, change: Change) -> tuple[str | None, Cursor]:
+        """Return where what is added is to go on from; or why the log cannot, and the tape's beginning."""
+        doubt, position = None, 0
+        if change.after is not None:
+            doubt, position = await places.find(self._hub, change.after)
+        return doubt, Cursor(self._hub.epoch, position)
+
+    async def _changed(
+        self,
+        added: frozenset[Channel],
+        dropped: frozenset[Channel],
+        doubt: str | None,
+        after: Cursor,
+        here: Cursor,
+    ) -> Frames:
+        """Yield what is to be said of a change that is made, and what the added channels missed."""
+        if self._subscriber.ended:
+            return
+        if doubt is None and after.epoch != here.epoch:
             doubt = "epoch"
-        if after is not None and doubt is None:
-            async with contextlib.aclosing(self._missed(added, after, here)) as missed:
-                async for frame in missed:
-                    yield frame
-            if old.ended:
-                return
-            if since.position < hub.ring.start:  # it took long: what changed access is forgotten here
-                since = hub.cursor
-                await self._admit(change)
+        elif doubt is None and after.position < self._brought.floor:
+            doubt = "pruned"
         if doubt is not None:
-            oldest = str(Cursor(hub.epoch, max(hub.oldest - 1, 0)))
-            reset = {"reason": doubt, "oldest": oldest, "channels": sorted(added)}
-            yield sse.control("reset", reset, here)
-        await self._stop()
-        self._subscriber = old.instead(channels, since=since)
-        kept = {channel: self._since[channel] for channel in old.channels - dropped}
-        begun = here.position if after is None or doubt else min(after, here.position)
-        self._since = kept | dict.fromkeys(added, begun)
-        self._begin(str(here))
+            after = here
+            yield self._reset(doubt, added, here)  # first: from the next id on it would not be known
+        said = {
+            "channels": sorted(self._subscriber.channels),
+            "added": sorted(added),
+            "dropped": sorted(dropped),
+            "cursor": str(here),
+        }
+        yield sse.control("channels", said, after)
+        async with contextlib.aclosing(self._missed(added, after, here)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def _hear(self) -> str | None:
+        """Return what the reader asks next."""
+        await asyncio.sleep(max(0.0, self._deaf_until - time.monotonic()))
+        return await self._asked.get()
 
     async def _admit(self, change: Change) -> frozenset[Channel]:
         """Return the channels to be added; raise why one may not be, or TooManyChannels."""
@@ -237,7 +284,8 @@ class Conversation:
             raise TooManyChannels(errors=(error,))
         if not change.add:
             return frozenset()
-        _, added = await admit_again(old.reader, lambda user: readable(user, change.add, field="add"))
+        async with turns:
+            _, added = await admit_again(old.reader, lambda user: readable(user, change.add, field="add"))
         most = settings.STREAMS_MAX_PER_CHANNEL
         for channel in added:
             if most and channel != SYSTEM and len(self._hub.audience.of(channel)) >= most:
@@ -245,39 +293,58 @@ class Conversation:
                 raise Unavailable("There are too many streams; try again soon.", errors=(error,))
         return added
 
-    async def _up_to(self, position: int) -> Frames:
-        """Yield what comes, until the reader stands at a position at least, or the stream is over."""
+    async def _up_to(self, place: Cursor) -> Frames:
+        """Yield what comes, until the reader stands at a place at least, in another epoch, or it is over."""
         while self._step is not None:
             if self._step.done():
                 for frame in self._stepped():
                     yield frame
                 continue
             proven = self._subscriber.proven if self._placed else None
-            if proven is not None and proven.position >= position:
+            if proven is not None and (proven.epoch != place.epoch or proven.position >= place.position):
                 return
             await asyncio.wait({self._step}, timeout=CLOSER_SECONDS)
 
-    async def _missed(self, added: frozenset[Channel], after: int, here: Cursor) -> Frames:
+    async def _read_on(self, channels: frozenset[Channel], since: Cursor, here: Cursor) -> None:
+        """Read other channels from here on. What takes one of them away ends it from now on."""
+        await self._stop()
+        self._subscriber = self._subscriber.instead(channels, since=since)
+        self._begin(str(here))
+        if self._step is not None:
+            await asyncio.wait({self._step})  # it has joined the hub, and waits to be asked for more
+
+    async def _missed(self, added: frozenset[Channel], after: Cursor, here: Cursor) -> Frames:
         """Yield the added channels' events above `after` up to here, but what was brought already."""
-        while after < here.position and not self._subscriber.ended:
+        reader, position = self._subscriber, after.position
+        while position < here.position:
+            reader.expire()
+            if reader.ended or self._hub.epoch != here.epoch:
+                return  # it says so itself
             try:
-                stretch = await self._hub.read(added, after)
+                stretch = await self._hub.read(added, position)
             except DATABASE_AWAY:
+                stretch = None
+            if stretch is None or (stretch.epoch == here.epoch and stretch.covered_to <= position):
+                # Away, or behind what was seen of it, as after a restore: a look will begin its epoch.
                 yield sse.KEEPALIVE
                 await asyncio.sleep(REREAD_SECONDS)
                 continue
             if stretch.epoch != here.epoch:
-                return  # the stream will be reset
-            if stretch.oldest > after + 1:
-                oldest = str(Cursor(stretch.epoch, stretch.oldest - 1))
-                reset = {"reason": "pruned", "oldest": oldest, "channels": sorted(added)}
-                yield sse.control("reset", reset, here)
+                return  # as the hub will see, and reset it
+            if stretch.oldest > position + 1:
+                yield self._reset("pruned", added, here)
                 return
-            if stretch.covered_to <= after:
-                return  # the log lies behind what was seen of it: a new epoch will say so
-            frames, after = self._piece(stretch, after, here.position)
-            for frame in frames:
+            frames, position = self._piece(stretch, position, here.position)
+            for frame in self._hub.deliveries.heed(frames):
+                if reader.ended:
+                    return
                 yield frame
+        self._brought.add(added, after.position)
+
+    def _reset(self, reason: str, added: frozenset[Channel], here: Cursor) -> bytes:
+        oldest = Cursor(self._hub.epoch, max(self._hub.oldest - 1, self._brought.floor, 0))
+        said = {"reason": reason, "oldest": str(oldest), "channels": sorted(added)}
+        return sse.control("reset", said, here)
 
     def _piece(self, stretch: Stretch, after: int, upto: int) -> tuple[list[bytes], int]:
         """Return some of a stretch's frames, and up to where they are all that is missing."""
@@ -286,10 +353,7 @@ class Conversation:
         for event in stretch.above(after):
             if event.position > upto:
                 break
-            brought = any(
-                event.position > self._since.get(Channel(name), event.position) for name in event.channels
-            )
-            if not brought:
+            if not self._brought.has(event.position, event.channels):
                 size += len(event.frame)
                 if frames and size > settings.STREAMS_WRITE_BYTES:
                     return frames, after

@@ -1,8 +1,10 @@
 """Who reads, and whether they may: a session's user or a token's, asked in a thread with the ORM."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.backends.db import SessionStore
@@ -23,6 +25,9 @@ from events.errors import (
 )
 from streams import tokens
 from streams.reader import Grant, Reader
+
+# A crowd that asks to read waits here, not for a thread each.
+turns = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
 
 Choose = Callable[[AbstractBaseUser], Sequence[Channel]]
 Admitted = tuple[Reader, frozenset[Channel]]

@@ -140,6 +140,13 @@ class Subscriber:
             if self.on_end is not None:
                 self.on_end(reason)
 
+    def expire(self) -> bool:
+        """End the stream where its time is over, and it had not ended; return whether that was so."""
+        if self._ended is not None or time.monotonic() < self._deadline:
+            return False
+        self.end("revoked" if self._expired() else "max_age")
+        return True
+
     def heed(self, changed: AccessChanged) -> None:
         """End the stream where a change of access may concern it; its client may ask again."""
         if (
@@ -198,8 +205,7 @@ class Subscriber:
     async def _turn(self) -> bytes:
         """Return what comes next, or nothing where there is something else to do first."""
         # First of all: on a busy channel something is always buffered.
-        if self._ended is None and time.monotonic() >= self._deadline:
-            self.end("revoked" if self._expired() else "max_age")
+        if self.expire():
             return b""
         if self._untold and self.live:
             return await self._tell_first()

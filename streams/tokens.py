@@ -12,13 +12,16 @@ from hashlib import sha256
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.sessions.models import Session
 from django.core import signing
+from django.db import transaction
 from django.db.models import Exists, Value
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
 from events import retention
+from events.access import session_digest
 from events.errors import ChannelForbidden, FieldError, NotLoggedIn
 from events.models import EndedSession
 from streams.reader import Grant
@@ -80,6 +83,20 @@ def user_of(grant: Grant) -> AbstractBaseUser:
     if user is None or mark_of(user) != grant.password:
         raise TokenInvalid
     return user
+
+
+def live_on(session_key: str) -> None:
+    """Let a session's tokens count as long as the session, which may have been cut short and then prolonged.
+
+    The database notes an end by itself, but not that it is put off.
+    """
+    ended = EndedSession.objects.filter(digest=session_digest(session_key))
+    if not ended.exists():
+        return
+    with transaction.atomic():  # locked: an end of now must come after this, or be seen
+        session = Session.objects.select_for_update().filter(session_key=session_key).first()
+        if session is not None:
+            ended.filter(ended_at__lt=session.expire_date).update(ended_at=session.expire_date)
 
 
 def check_scope(grant: Grant, channels: Sequence[str]) -> None:

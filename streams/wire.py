@@ -63,8 +63,49 @@ CONTROLS: Mapping[str, type[Control]] = {
     "stream.end": StreamEnd,
 }
 
-# Answers to what a reader asks over a WebSocket: README tells their form, the catalogue is of streams.
-OF_WEBSOCKETS = frozenset({"stream.channels", "stream.error"})
+
+class StreamChannels(Control):
+    """What is read has changed, as the client asked. Its id is where to go on from with all of `channels`.
+
+    Where the log cannot go on from the client's `after`, a `stream.reset` comes before it that has the
+    names of what was added, as `channels`: load the state of these anew.
+    """
+
+    channels: list[str] = Field(description="All that is read from here on", examples=[["item:7", "user:1"]])
+    added: list[str] = Field(
+        description="What these missed since the client's `after` follows, and `stream.live`",
+        examples=[["item:7"]],
+    )
+    dropped: list[str] = Field(description="Nothing of these follows", examples=[["item:3"]])
+    cursor: str = Field(description="The place of the change", examples=["2438c2e6ea-42"])
+
+
+class Fault(Control):
+    """One field of a message that was refused, and why."""
+
+    field: str
+    message: str
+
+
+class StreamError(Control):
+    """What the client asked cannot be done, and changes nothing; or the WebSocket is refused, and closes.
+
+    It says what problem+json would (RFC 9457); of 429 also when a message is heard again.
+    """
+
+    type: str = Field(examples=["urn:tickertape:error:rate_limited"])
+    title: str = Field(examples=["Too many of these in a minute; try again later."])
+    status: int = Field(description="As HTTP would have it", examples=[429])
+    code: str = Field(description="For programs: it does not change", examples=["rate_limited"])
+    detail: str = Field(examples=["Too many of these in a minute; try again in 1 second."])
+    errors: list[Fault] = Field(examples=[[]])
+    retry_after: int | None = Field(
+        None, description="Seconds for which nothing more is read of the client", examples=[1]
+    )
+
+
+# Answers to what a reader asks over a WebSocket.
+OF_WEBSOCKETS: Mapping[str, type[Control]] = {"stream.channels": StreamChannels, "stream.error": StreamError}
 
 HEARTBEAT = (
     "A heartbeat is a comment and an `id:` in one block without data: no client sees an event, but the "

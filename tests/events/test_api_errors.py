@@ -220,6 +220,11 @@ def test_the_api_describes_itself(users, api):
         "/api/events",
         "/api/items/{item_id}/presence",
         "/api/tokens",
+        "/streams/",
+        "/streams/me/",
+        "/streams/items/{item_id}/",
+        "/streams/jobs/{job_id}/",
+        "/streams/poll/",
     }
     post = schema["paths"]["/api/items/{item_id}/comments"]["post"]
     assert {each["name"] for each in post["parameters"]} == {"item_id", "Idempotency-Key"}

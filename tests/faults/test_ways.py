@@ -375,6 +375,63 @@ def test_who_says_much_and_reads_nothing_is_not_heard_on_and_on(rough, alice):
     assert alice.get("/readyz").status_code == 200
 
 
+def connections(alice: httpx.Client) -> int:
+    return int(re.search(r"(?m)^tickertape_connections (\d+)$", alice.get("/metrics").text)[1])
+
+
+def test_a_flood_of_small_messages_is_refused_and_stays_in_the_kernel(rough, alice, figure):
+    name = next(name for name in SERVERS if rough.url(name) == str(alice.base_url).rstrip("/"))
+    channel = f"item:{new_item(alice)}"
+    settle(rough)
+    empty = b"\x81\x80\0\0\0\0"  # a text of no bytes, masked: 6 for each, as few as there can be
+    with contextlib.ExitStack() as opened, rough.connect() as connection:
+        patient = {"ping_interval": None, "close_timeout": 0.1}  # of the client's own
+        sockets = [opened.enter_context(web_socket(alice, query_of(channel), **patient)) for _ in range(40)]
+        for socket in sockets:
+            assert "stream.open" in socket.recv(timeout=5)
+        before = memory(rough.processes[name].pid)
+        for socket in sockets:
+            socket.socket.sendall(empty * 10_000)
+        for socket in sockets:
+            while '"rate_limited"' not in socket.recv(timeout=20):
+                pass
+        grown = memory(rough.processes[name].pid) - before
+        figure(f"{name}: 40 x 10,000 messages at once: {grown / 1e6:+.0f} MB")
+        assert grown < 40_000_000
+        append(connection, channel, data={"n": 1})
+        for socket in sockets:
+            while json.loads(socket.recv(timeout=5))["event"] != "Noted":
+                pass
+    assert alice.get("/readyz").status_code == 200
+
+
+def test_who_closes_in_the_middle_of_a_message_leaves_no_trace(rough, alice):
+    name = next(name for name in SERVERS if rough.url(name) == str(alice.base_url).rstrip("/"))
+    channel = f"item:{new_item(alice)}"
+    settle(rough)
+    began = rough.log(name).stat().st_size
+    before = connections(alice)
+    with contextlib.ExitStack() as opened, rough.connect() as connection:
+        sockets = [opened.enter_context(web_socket(alice, query_of(channel), max_queue=1)) for _ in range(10)]
+        for socket in sockets:
+            assert "stream.open" in socket.recv(timeout=5)
+        append(connection, channel, data={"text": "x" * 900_000})
+        settle(rough)
+        time.sleep(0.5)  # until each is written as far as the kernel takes it
+        for socket in sockets:
+            # A close, 1000, behind messages that wait for this one to be written.
+            socket.socket.sendall(b"\x81\x80\0\0\0\0" * 3 + b"\x88\x82\0\0\0\0\x03\xe8")
+        time.sleep(0.5)
+        for socket in sockets:
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    socket.recv(timeout=5)
+    eventually(lambda: connections(alice) <= before, seconds=4)  # Daphne kills after 5 who does not end
+    with rough.log(name).open() as said:
+        said.seek(began)
+        assert "Traceback" not in said.read()
+
+
 def test_a_reader_that_is_slow_is_bounded_and_gets_all_of_it(rough, alice, figure):
     name = next(name for name in SERVERS if rough.url(name) == str(alice.base_url).rstrip("/"))
     channel = f"item:{new_item(alice)}"
@@ -482,22 +539,19 @@ def test_polls_that_wait_hold_no_thread_and_no_connection_and_leave_with_their_c
     pid = rough.processes[name].pid
     after = settle(rough)
 
-    def waiting() -> int:
-        return int(re.search(r"(?m)^tickertape_connections (\d+)$", alice.get("/metrics").text)[1])
-
-    eventually(lambda: waiting() == 0, seconds=5)
+    eventually(lambda: connections(alice) == 0, seconds=20)  # who flooded and left is found by a heartbeat
     before = threads(pid)
     path = f"/streams/poll/?channel=system&after={after}&wait=60"
     with contextlib.ExitStack() as opened, rough.connect() as connection:
         for _ in range(100):
             opened.enter_context(Wire(alice, path))
-        eventually(lambda: waiting() == 100)
+        eventually(lambda: connections(alice) == 100)
         eventually(lambda: threads(pid) <= before + 8, seconds=5)
         held = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         ).fetchone()[0]
         assert held < 60
-    eventually(lambda: waiting() == 0, seconds=5)
+    eventually(lambda: connections(alice) == 0, seconds=5)
 
 
 def test_a_poll_finds_a_database_away_and_says_so_as_problem_json(alone):

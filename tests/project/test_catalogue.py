@@ -9,8 +9,10 @@ import pytest
 
 from events import catalogue, channels
 from project import pages
-from streams import wire
+from streams import urls, wire
+from streams.conversation import Change
 from tests import node
+from tests.faults.ways import Socket
 from tests.project.test_pages import Document
 from tests.stack import ROOT
 
@@ -44,6 +46,7 @@ def test_the_description_is_asyncapi_3_by_its_official_schema(document):
         (("info",), {}),
         (("channels", "item", "messages"), []),
         (("operations", "stream.item", "action"), "hear"),
+        (("operations", "websocket.ask", "reply", "messages"), "stream.error"),
     ],
 )
 def test_the_schema_would_say_what_is_wrong(document, where, bad):
@@ -57,10 +60,10 @@ def test_the_schema_would_say_what_is_wrong(document, where, bad):
 
 
 def test_it_holds_every_channel_and_what_is_heard_there(document):
-    assert set(document["channels"]) == set(channels.kinds())
-    for name, channel in document["channels"].items():
+    assert set(document["channels"]) == set(channels.kinds()) | {"way.websocket", "way.poll"}
+    for name in channels.kinds():
         heard = {each.name for each in catalogue.heard_on(name)}
-        assert set(channel["messages"]) == heard | set(wire.CONTROLS), name
+        assert set(document["channels"][name]["messages"]) == heard | set(wire.CONTROLS), name
     assert document["channels"]["item"]["address"] == "item:{key}"
     assert document["channels"]["system"]["address"] == "system"
 
@@ -80,17 +83,70 @@ def test_it_holds_every_type_with_its_version_payload_and_example(document):
         assert message["x-transient"] == each.transient
         assert message["examples"] == [{"payload": each.example}]
         assert set(message["payload"]["properties"]) == set(each.example)
-    assert set(messages) == {each.name for each in catalogue.declared()} | set(wire.CONTROLS)
+    assert set(messages) == (
+        {each.name for each in catalogue.declared()}
+        | set(wire.CONTROLS)
+        | set(wire.OF_WEBSOCKETS)
+        | {"ask", "frame", "answer"}
+    )
+
+
+def test_it_holds_the_other_ways_with_what_a_client_may_say(document):
+    socket, poll = document["channels"]["way.websocket"], document["channels"]["way.poll"]
+    assert (socket["address"], poll["address"]) == ("/ws/streams/", "/streams/poll/")
+    assert set(socket["messages"]) == {"ask", "frame", *wire.OF_WEBSOCKETS}
+    ask = document["components"]["messages"]["ask"]
+    assert set(ask["payload"]["properties"]) == {"add", "drop", "after"}
+    Change.model_validate(ask["examples"][0]["payload"])
+    replies = document["operations"]["websocket.ask"]["reply"]["messages"]
+    assert [reply["$ref"].rpartition("/")[2] for reply in replies] == list(wire.OF_WEBSOCKETS)
+    assert document["operations"]["websocket.ask"]["action"] == "receive"
+    assert set(document["components"]["messages"]["answer"]["payload"]["properties"]) == {
+        "events", "cursor", "reset",
+    }  # fmt: skip
+
+
+def test_both_are_put_together_once(client, monkeypatch):
+    client.get("/api/asyncapi.json")
+    client.get("/events/")
+
+    def again() -> None:
+        raise AssertionError("it was put together again")
+
+    monkeypatch.setattr(catalogue, "declared", again)
+    assert client.get("/api/asyncapi.json", headers={"host": "other.example.org"}).status_code == 200
+    assert client.get("/events/").status_code == 200
 
 
 def test_it_says_where_it_is(client):
     answer = client.get("/api/asyncapi.json", headers={"host": "tape.example.org"}, secure=True)
 
-    assert answer.json()["servers"]["here"] | {"security": 0} == {
-        "host": "tape.example.org",
-        "protocol": "https",
-        "security": 0,
+    servers = answer.json()["servers"]
+    assert {name: (server["host"], server["protocol"]) for name, server in servers.items()} == {
+        "here": ("tape.example.org", "https"),
+        "sockets": ("tape.example.org", "wss"),
     }
+
+
+def test_the_http_api_holds_the_streams_addresses_as_they_are(client):
+    said = client.get("/api/openapi.json").json()
+    found = {path: operations for path, operations in said["paths"].items() if path.startswith("/streams/")}
+
+    def filled(path: str) -> str:
+        return "/" + path.lstrip("/").replace("<str:", "{").replace(">", "}")
+
+    assert set(found) == {filled(f"/streams/{each.pattern}") for each in urls.urlpatterns}
+    for path, operations in found.items():
+        parameters = operations["get"]["parameters"]
+        assert {each["name"] for each in parameters if each["in"] == "path"} == set(
+            re.findall(r"{(\w+)}", path)
+        )
+        assert {"200", "401"} <= set(operations["get"]["responses"])
+    names = {each["name"] for each in found["/streams/poll/"]["get"]["parameters"]}
+    assert names == {"channel", "Last-Event-ID", "last_event_id", "after", "token", "wait"}
+    polled = found["/streams/poll/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert set(polled["properties"]) == {"events", "cursor", "reset"}
+    assert "Problem" in said["components"]["schemas"]
 
 
 # --- What a stream says of itself ------------------------------------------------------------------------
@@ -109,9 +165,9 @@ def test_every_reason_that_the_code_gives_is_declared_and_the_other_way_round():
     }
 
 
-@pytest.mark.parametrize("name", wire.CONTROLS)
+@pytest.mark.parametrize("name", [*wire.CONTROLS, *wire.OF_WEBSOCKETS])
 def test_an_example_of_a_control_event_is_one(name):
-    control = wire.CONTROLS[name]
+    control = {**wire.CONTROLS, **wire.OF_WEBSOCKETS}[name]
 
     assert control.model_validate(wire.example_of(control)).model_dump() == wire.example_of(control)
 
@@ -131,6 +187,21 @@ def test_what_a_stream_says_is_as_declared(stack, server):
 
     assert seen["stream.open"].mode == "reset"
     assert seen["stream.reset"].reason == "malformed"
+
+
+def test_what_a_web_socket_answers_is_as_declared(stack, server):
+    alice = stack.login("alice", server)
+    socket = Socket(alice, "channel=system")
+    try:
+        for asked in ("", {"add": [f"user:{alice.get('/api/session').json()['user']['id']}"]}):
+            socket.socket.send(json.dumps(asked))
+        said = socket.until(lambda got: got.event == "stream.channels")
+    finally:
+        socket.close()
+
+    for name, control in wire.OF_WEBSOCKETS.items():
+        [found] = [got.data for got in said if got.event == name]
+        control.model_validate(found)
 
 
 # --- The page --------------------------------------------------------------------------------------------
@@ -153,7 +224,7 @@ def test_the_page_shows_every_type_with_its_fields_and_a_place_to_link_to(html):
         assert ("transient</li>" in article) == each.transient
         for name in each.channels:
             assert f'href="#channel-{name}"' in article
-    for name in wire.CONTROLS:
+    for name in (*wire.CONTROLS, *wire.OF_WEBSOCKETS):
         assert f'id="{name}"' in html
 
 

@@ -3,16 +3,21 @@
 import asyncio
 import contextlib
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 from django.db import transaction
 
 from events import items, log
 from events.access import access_changed
 from events.channels import Channel
+from streams import brought, conversation
 from streams.conversation import Conversation
+from streams.permission import readable
 from streams.reader import Grant, Reader
 from streams.subscriber import Subscriber
 from streams.tokens import mark_of
@@ -113,8 +118,9 @@ async def test_an_added_channel_is_heard_from_where_the_reader_stands(quiet, wor
         await told(world, hub, 1, channels=[b])
         await stream.say(add=[b])
         said = (await stream.until("stream.channels"))[-1]
-        assert said.data == {"channels": sorted([a, b]), "added": [b], "dropped": []}
-        assert said.id == str(hub.cursor)
+        here = str(hub.cursor)
+        assert said.data == {"channels": sorted([a, b]), "added": [b], "dropped": [], "cursor": here}
+        assert said.id == here
         await stream.until("stream.live")
         await told(world, hub, 2, channels=[b])
         await told(world, hub, 3, channels=[a, b])
@@ -182,7 +188,8 @@ async def test_a_dropped_channel_is_heard_no_more(quiet, world, hub, talk, one):
         await stream.say(drop=[b], add=[c])
         frames = await stream.until("stream.channels")
         assert ns(frames) in ([], [1])
-        assert frames[-1].data == {"channels": sorted([a, c]), "added": [c], "dropped": [b]}
+        told_there = {"channels": sorted([a, c]), "added": [c], "dropped": [b], "cursor": frames[-1].id}
+        assert frames[-1].data == told_there
         await stream.until("stream.live")
         await told(world, hub, 2, channels=[b])
         await told(world, hub, 3, channels=[c])
@@ -203,7 +210,7 @@ async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
 
     async def write() -> None:
         for n in range(total):
-            await told(world, hub, n, channels=[[a], [b], [a, b], [a, c], [c]][n % 5])
+            await told(world, hub, n, channels=[[a], [b], [a, b], [a, c], [c], [b, c]][n % 6])
             await asyncio.sleep(pause)
 
     found: list[int] = []
@@ -222,7 +229,8 @@ async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
                 await stream.say(drop=[name])
                 last[name] = note(await stream.until("stream.channels")).id
             else:
-                await stream.say(add=[name], after=str(last[name]))
+                # From where it was dropped, or from before all of it: nothing comes twice.
+                await stream.say(add=[name], after=str(last[name] if turn % 3 else began))
                 note(await stream.until("stream.channels"))
             reading ^= {name}
             note(await stream.until("stream.live"))
@@ -234,6 +242,248 @@ async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
         while total not in found:
             note([await stream.frame()])
     assert sorted(found) == list(range(total + 1))
+
+
+async def test_an_event_comes_once_though_the_channel_that_brought_it_was_dropped(
+    quiet, world, hub, talk, one
+):
+    a, b, c = one
+    began = hub.cursor
+    async with talk.opened(a, b) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[b, c])
+        assert await stream.take(1) == [1]
+        await stream.say(drop=[b])
+        await stream.until("stream.live")
+        await told(world, hub, 2, channels=[b, c])  # which nothing that is read brings
+        await told(world, hub, 3, channels=[b])
+        await stream.say(add=[c], after=str(began))
+        assert ns(await stream.until("stream.live")) == [2]
+        await told(world, hub, 4, channels=[b, c])
+        assert await stream.take(1) == [4]
+        await stream.say(add=[b], after=str(began), drop=[c])
+        assert ns(await stream.until("stream.live")) == [3]
+
+
+async def test_from_before_what_is_remembered_it_is_reset_and_not_doubled(
+    quiet, world, hub, talk, one, monkeypatch
+):
+    monkeypatch.setattr(brought, "MOST", 1)
+    a, b, c = one
+    began = hub.cursor
+    async with talk.opened(a, b, c) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[b, c])
+        await stream.say(drop=[b])
+        await stream.until("stream.live")
+        middle = hub.cursor
+        await told(world, hub, 2, channels=[c])
+        await stream.say(drop=[c])
+        await stream.until("stream.live")
+        await told(world, hub, 3, channels=[b, c])
+        await stream.say(add=[c], after=str(middle))
+        assert ns(await stream.until("stream.live")) == [3]
+        await stream.say(add=[b], after=str(began))
+        reset = (await stream.until("stream.reset"))[-1]
+        assert (reset.data["reason"], reset.data["oldest"]) == ("pruned", str(middle))
+        assert ns(await stream.until("stream.live")) == []
+
+
+@pytest.mark.parametrize("after", ["garbage", "pruned"])
+async def test_what_a_reset_left_out_is_not_taken_for_brought(quiet, world, hub, talk, one, after):
+    a, b, c = one
+    began = hub.cursor
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[c])
+        middle = hub.cursor
+        await told(world, hub, 2, channels=[b, c])
+        if after == "pruned":
+            # As this process has not heard yet: only reading the log shows it.
+            await world.run(log.prune, middle.position)
+        await stream.say(add=[b], after=after if after == "garbage" else str(began))
+        reset = (await stream.until("stream.reset"))[-1]
+        assert (reset.data["reason"], reset.data["channels"]) == (
+            "malformed" if after == "garbage" else "pruned",
+            [b],
+        )
+        await stream.until("stream.live")
+        await stream.say(add=[c], after=str(middle))
+        assert ns(await stream.until("stream.live")) == [2]
+
+
+async def test_who_goes_on_from_the_last_id_with_all_channels_loses_nothing(quiet, world, hub, talk, one):
+    """Wherever the connection breaks off once the change was said."""
+    a, b, _ = one
+    began = str(hub.cursor)
+    for n, channels in enumerate([[a], [b], [a, b], [b], [a]]):
+        await told(world, hub, n, channels=channels)
+    expected = [f"{hub.epoch}-{hub.position - 4 + n}" for n in range(5)]
+    for length in range(20):
+        async with talk.opened(a, cursor=began) as stream:
+            frames = await stream.until("stream.live")
+            await stream.say(add=[b], after=began)
+            frames += await stream.until("stream.channels")
+            answer = len(frames)
+            while frames[-1].event != "stream.live" and len(frames) < answer + length:
+                frames.append(await stream.frame())
+        last = [frame.id for frame in frames if frame.id][-1]
+        async with talk.opened(a, b, cursor=last) as stream:
+            again = await stream.until("stream.live") if last != str(hub.cursor) else []
+        assert {frame.id for frame in frames + again if frame.event == "StreamTested"} == set(expected)
+        said = next(frame for frame in frames if frame.event == "stream.channels")
+        assert (said.id, said.data["cursor"]) == (began, str(hub.cursor))
+        if frames[-1].event == "stream.live":
+            break
+    assert last == str(hub.cursor)
+
+
+@pytest.fixture
+async def missing(quiet, world, hub, talk, one, settings):
+    """A reader in the middle of what an added channel missed."""
+    settings.STREAMS_WRITE_BYTES = 100
+    a, b, _ = one
+    began = hub.cursor
+    await told(world, hub, *range(20), channels=[b])
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await stream.say(add=[b], after=str(began))
+        assert await stream.take(3) == [0, 1, 2]
+        yield stream
+
+
+async def test_what_is_missed_stops_when_the_access_to_what_was_added_ends(world, hub, one, users, missing):
+    after = hub.position
+
+    def take() -> None:
+        with transaction.atomic():
+            access_changed("test", user_id=users.alice.pk, channel=Channel(one[1]))
+        log.place()
+
+    await world.run(take)
+    hub.apply(await world.batch(after))
+    assert [frame.data for frame in await missing.until("stream.end")] == [{"reason": "revoked"}]
+
+
+async def test_what_is_missed_stops_when_a_recheck_finds_the_access_gone(hub, permitted, missing):
+    permitted["answer"] = False
+    hub.audience.recheck()
+    while not next(iter(hub.audience)).ended:
+        await asyncio.sleep(0.01)
+    assert [frame.data for frame in await missing.until("stream.end")] == [{"reason": "revoked"}]
+
+
+async def test_what_is_missed_stops_at_the_end_of_the_streams_life(hub, missing):
+    missing.conversation._subscriber._deadline = time.monotonic()
+    assert [frame.data for frame in await missing.until("stream.end")] == [{"reason": "max_age"}]
+
+
+async def test_what_is_missed_goes_on_whatever_the_ring_forgets(world, hub, one, missing):
+    hub.ring.clear(hub.position)
+    await told(world, hub, 20, channels=[one[1]])
+    assert await missing.take(18) == list(range(3, 21))
+
+
+async def test_what_is_missed_waits_for_a_log_that_is_away(hub, missing, monkeypatch):
+    hub.replay.forget()
+    read, away = hub.read, [psycopg.OperationalError("away")]
+
+    async def reading(*arguments):
+        if away:
+            raise away.pop()
+        return await read(*arguments)
+
+    monkeypatch.setattr(hub, "read", reading)
+    assert (await missing.frame()).comment
+    assert await missing.take(17) == list(range(3, 20))
+
+
+async def test_what_nobody_foresaw_amid_what_is_missed_ends_the_stream(hub, missing, monkeypatch):
+    async def failing(*arguments):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(hub, "read", failing)
+    with pytest.raises(RuntimeError):  # which the consumer answers by cutting the connection off
+        await missing.take(17)
+    assert hub.connections == 0
+
+
+async def test_what_is_missed_of_an_epoch_that_ended_is_not_waited_for(hub, missing):
+    await hub._begin("0123456789", hub.position, 1)
+    assert [frame.data["reason"] for frame in await missing.until("stream.reset")] == ["epoch"]
+
+
+async def test_a_place_of_an_epoch_that_ended_is_not_waited_for(quiet, world, hub, talk, one):
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await world.append(1, channels=(b,))
+        ahead = await world.head()
+        await stream.say(add=[b], after=str(ahead))
+        reading = asyncio.create_task(stream.until("stream.channels"))
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+        await hub._begin("0123456789", 1, 1)  # what a look does that finds an older state restored
+        frames = await reading
+        resets = [frame.data for frame in frames if frame.event == "stream.reset"]
+        assert [(reset["reason"], reset.get("channels")) for reset in resets] == [
+            ("epoch", None),
+            ("epoch", [b]),
+        ]
+
+
+async def test_who_asks_too_often_is_told_so_and_not_heard_for_a_while(
+    quiet, world, hub, talk, one, settings
+):
+    settings.STREAMS_MESSAGES_PER_MINUTE = 12
+    a, b, _ = one
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        for _ in range(12):
+            assert (await stream.refused("nonsense")).data["code"] == "malformed_json"
+        error = (await stream.refused("nonsense")).data
+        assert (error["status"], error["code"]) == (429, "rate_limited")
+        wait = error["retry_after"]
+        assert wait in (2, 3)
+        began = time.monotonic()
+        await stream.say(add=[b])
+        await told(world, hub, 1, channels=[a])
+        assert await stream.take(1) == [1]  # the stream itself goes on
+        assert time.monotonic() - began < wait - 0.5
+        waiting = asyncio.create_task(stream.say(drop=[b]))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()  # so whoever hands messages over reads no more
+        await stream.until("stream.channels")
+        assert time.monotonic() - began > wait - 0.1
+        await waiting
+
+
+async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, monkeypatch):
+    a, b, _ = one
+    asked: list[int] = []
+    asking = threading.Lock()
+    at_once = 0
+
+    def slowly(*arguments, **more):
+        nonlocal at_once
+        with asking:
+            at_once += 1
+            asked.append(at_once)
+        time.sleep(0.05)
+        with asking:
+            at_once -= 1
+        return readable(*arguments, **more)
+
+    monkeypatch.setattr(conversation, "readable", slowly)
+    monkeypatch.setattr(conversation, "turns", asyncio.Semaphore(2))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(20))
+    async with contextlib.AsyncExitStack() as opened:
+        streams = [await opened.enter_async_context(talk.opened(a)) for _ in range(8)]
+        for stream in streams:
+            await stream.until("stream.open")
+            await stream.say(add=[b])
+        await asyncio.gather(*(stream.until("stream.live") for stream in streams))
+    assert (len(asked), max(asked)) == (8, 2)
 
 
 @pytest.mark.parametrize(
@@ -296,9 +546,10 @@ async def test_a_cursor_that_proves_nothing_is_reset_for_what_is_added(
     async with talk.opened(a) as stream:
         await stream.until("stream.open")
         await stream.say(add=[b], after=after.replace("{epoch}", hub.epoch))
-        await stream.until("stream.channels")
-        reset = (await stream.until("stream.reset"))[-1]
-        assert (reset.data["reason"], reset.data["channels"]) == (reason, [b])
+        # The reset comes first: the id that follows it would go on as if nothing had been lost.
+        reset, said = await stream.until("stream.channels")
+        assert (reset.event, reset.data["reason"], reset.data["channels"]) == ("stream.reset", reason, [b])
+        assert reset.id == said.id == said.data["cursor"] == str(hub.cursor)
         await stream.until("stream.live")
         await told(world, hub, 1, channels=[b])
         assert await stream.take(1) == [1]

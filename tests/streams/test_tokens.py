@@ -203,6 +203,31 @@ def test_another_session_of_the_user_ends_nothing(api, users):
     opens(token, "system")
 
 
+def test_a_session_that_was_cut_short_and_then_prolonged_has_tokens_that_count(api, users):
+    old = token_of(api, "system")
+    now = timezone.now()
+    Session.objects.update(expire_date=now + timedelta(minutes=2))
+    Session.objects.update(expire_date=now + timedelta(hours=2))
+    EndedSession.objects.update(ended_at=now - timedelta(seconds=1))  # as when the two minutes are over
+    assert over(old) == "token_invalid"
+    new = token_of(api, "system")
+    opens(new, "system")
+    opens(old, "system")
+    # And it ends again, with the session.
+    session_cut_short(api, users.alice)
+    assert over(new) == over(old) == "token_invalid"
+
+
+def test_a_token_does_not_outlive_the_session_that_another_one_was_asked_of(api, users):
+    old = token_of(api, "system")
+    Session.objects.update(expire_date=timezone.now() + timedelta(minutes=2))
+    token_of(api, "system")
+    [ended] = EndedSession.objects.all()
+    assert ended.ended_at == Session.objects.get().expire_date
+    Session.objects.all().delete()
+    assert over(old) == "token_invalid"
+
+
 def test_an_expired_token_says_so(api, monkeypatch):
     token = token_of(api, "system", ttl=60)
     now = tokens.time.time()
