@@ -5,7 +5,6 @@ are in the admin's own zone: of their preferences, or else of their browser.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -60,28 +59,6 @@ class StateFilter(admin.SimpleListFilter):
             case "recalled":
                 return queryset.filter(recalled_at__isnull=False)
         return queryset
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How many an audience has: in all, and with a page open now, if that is known."""
-
-    reach: int
-    connected: int | None
-
-    def __str__(self) -> str:
-        """Say it as a sentence."""
-        users = "1 user" if self.reach == 1 else f"{self.reach:,} users"
-        if self.connected is None:
-            return f"About {users}; who is connected now is unknown."
-        return f"About {users}, {self.connected:,} of them connected now."
-
-
-def figures(audience: tuple[str, ...]) -> Figures:
-    """Estimate whom an audience has."""
-    members, connected = audiences.members(audience), edge.connected()
-    here = None if connected is None else members.filter(pk__in=connected).count()
-    return Figures(members.count(), here)
 
 
 @admin.register(Broadcast)
@@ -250,7 +227,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             audience = ComposeForm(request.POST, zone="UTC").audience()
         except Invalid:
             return JsonResponse({"words": ""})
-        return JsonResponse({"words": str(figures(audience))})
+        return JsonResponse({"words": str(audiences.estimate(audience))})
 
     def _review(self, request: HttpRequest, form: ComposeForm) -> HttpResponse:
         return self._show(
@@ -260,7 +237,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             said=form.draft,
             whom=in_words(form.draft.audience),
             everyone=SYSTEM in form.draft.audience,
-            figures=figures(form.draft.audience),
+            figures=audiences.estimate(form.draft.audience),
             title="Review, then send",
             zone=form.cleaned_data["time_zone"],
         )
@@ -290,7 +267,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             count([broadcast])
             context["state"] = broadcasts.state(broadcast)
             context["whom"] = in_words(tuple(broadcast.audience))
-            context["figures"] = figures(tuple(broadcast.audience))
+            context["figures"] = audiences.estimate(broadcast.audience)
             context["inside"] = page != "compose"  # of a page that is about the broadcast's own
             context["may_change"] = self.has_change_permission(request, broadcast)
         if form := context.get("form"):

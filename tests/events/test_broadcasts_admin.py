@@ -190,7 +190,7 @@ def test_to_whom(users, admin, item, to, heard):
 
 
 def test_how_many_are_connected_is_said_where_it_is_known(users, admin, monkeypatch):
-    monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk, 999_999})
+    monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk})
     estimate = f"{LIST}estimate/"
 
     def words(**more):
