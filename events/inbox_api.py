@@ -38,6 +38,7 @@ _NOTIFICATION: dict[str, Any] = {
     "people": 5,
     "count": 6,
     "delivery": "live",
+    "muted": False,
     "read": False,
     "archived": False,
     "created_at": "2026-11-21T09:30:00Z",
@@ -78,6 +79,7 @@ class NotificationOut(BaseModel):
     delivery: Delivery = Field(
         description="`live` was to be shown at once; `quiet` (quiet hours) and `digest` were not"
     )
+    muted: bool = Field(description="One muted its item, so that nothing more is told of that")
     read: bool
     archived: bool
     created_at: datetime = Field(description="When the latest of it happened")
@@ -98,16 +100,19 @@ class CountOut(BaseModel):
 @router.get("/notifications", response={200: Page[NotificationOut], _ERRORS: Problem}, tags=["inbox"])
 def list_notifications(request: HttpRequest, which: Query[Which]) -> Page[NotificationOut]:
     """Return one's notifications and broadcasts, the latest first; `/streams/me/` from `cursor` keeps up."""
-    rows, cursor = entries.page(
+    found, cursor = entries.page(
         user_of(request),
         limit=which.limit + 1,
         before=which.after_id(),
         unread=which.unread,
         archived=which.archived,
     )
-    shown, more = split(rows, which)
+    shown, more = split(found.rows, which)
     return Page[NotificationOut](
-        results=[_broadcast(row) if isinstance(row, Standing) else _notification(row) for row in shown],
+        results=[
+            _broadcast(row) if isinstance(row, Standing) else _notification(row, row.item_id in found.muted)
+            for row in shown
+        ],
         next=next_token(shown[-1].event_id if more else None),
         cursor=str(cursor),
     )
@@ -175,7 +180,7 @@ def see_item(request: HttpRequest, item_id: int) -> Status[None]:
     return once_done(request, lambda: notifications.see_item(user_of(request), item_id))
 
 
-def _notification(row: Notification) -> NotificationOut:
+def _notification(row: Notification, muted: bool) -> NotificationOut:
     return NotificationOut.model_validate(
         {
             "id": str(row.pk),
@@ -188,6 +193,7 @@ def _notification(row: Notification) -> NotificationOut:
             "people": row.people,
             "count": row.count,
             "delivery": row.delivery,
+            "muted": muted,
             "read": row.read,
             "archived": row.archived,
             "created_at": row.created_at,
@@ -208,6 +214,7 @@ def _broadcast(row: Standing) -> NotificationOut:
             "people": 0,
             "count": 1,
             "delivery": row.delivery,
+            "muted": False,
             "read": row.read,
             "archived": row.archived,
             "created_at": said.starts_at,

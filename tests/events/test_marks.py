@@ -44,6 +44,7 @@ def test_it_stands_in_every_inbox_and_no_row_is_kept(users, api, hello):
             "people": 0,
             "count": 1,
             "delivery": "live",
+            "muted": False,
             "read": False,
             "archived": False,
             "created_at": hello.starts_at.strftime("%FT%TZ"),

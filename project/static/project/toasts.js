@@ -59,14 +59,18 @@ export class Toasts {
   }
 
   #tell(said) {
-    if (this.#wishes.delivery(said) !== "live") return;
+    const delivery = this.#wishes.delivery(said);
+    if (delivery === undefined) return this.#part.reload(); // the server knows, and answers with what is to be shown
+    if (delivery !== "live") return;
     this.#put(said);
     this.#arrange();
   }
 
   #change(said) {
     const there = this.#toasts.has(said.id);
-    if (there && this.#wishes.delivery(said) === "live") this.#put(said);
+    const delivery = this.#wishes.delivery(said);
+    if (there && delivery === undefined) return this.#part.reload();
+    if (there && delivery === "live") this.#put(said);
     else if (there) this.#remove(said.id);
     else if (said.severity === "critical" && this.#wishes.any) this.#part.reload(); // it may concern us now
     this.#arrange();
