@@ -15,7 +15,7 @@ from events.idempotency import DESCRIBED, once_done
 from events.kinds import KINDS
 from events.marks import Standing
 from events.models import Notification
-from events.preferences import Choice, Delivery, Way
+from events.preferences import Choice, Delivery, Presence, Way
 from events.rest import Body, Page, Paging, Problem, next_token, split, user_of
 
 _ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 503})
@@ -284,6 +284,7 @@ def unmute(request: HttpRequest, item_id: int) -> Status[None]:
 
 _WAYS: dict[str, Any] = {**dict.fromkeys(KINDS, "live"), "watch": "digest"}
 _QUIET: dict[str, Any] = {"start": "22:00", "end": "07:00"}
+_PRESENCE = "`hidden`: others are not shown, nor told by number, that one has an item open"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 
@@ -299,13 +300,21 @@ class NewPreferences(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"types": {"watch": "digest"}, "quiet_hours": _QUIET, "time_zone": "Europe/Berlin"}]
+            "examples": [
+                {
+                    "types": {"watch": "digest"},
+                    "quiet_hours": _QUIET,
+                    "time_zone": "Europe/Berlin",
+                    "presence": "hidden",
+                }
+            ]
         }
     )
 
     types: dict[str, Way] = Field(default_factory=dict)
     quiet_hours: QuietHours | None = None
     time_zone: str = Field("UTC", max_length=100, description="Such as Europe/Berlin")
+    presence: Presence = Field("shown", description=_PRESENCE)
 
 
 class PreferencesOut(BaseModel):
@@ -318,6 +327,7 @@ class PreferencesOut(BaseModel):
                     "types": _WAYS,
                     "quiet_hours": _QUIET,
                     "time_zone": "Europe/Berlin",
+                    "presence": "shown",
                     "cursor": _CURSOR_EXAMPLE,
                 }
             ]
@@ -329,6 +339,7 @@ class PreferencesOut(BaseModel):
     )
     quiet_hours: QuietHours | None
     time_zone: str
+    presence: Presence = Field(description=_PRESENCE)
     cursor: str = Field(description=_CURSOR)
 
 
@@ -341,6 +352,7 @@ def get_preferences(request: HttpRequest) -> PreferencesOut:
         types={kind: choice.way(kind) for kind in KINDS},
         quiet_hours=_quiet_hours(choice),
         time_zone=choice.time_zone,
+        presence=choice.presence,
         cursor=str(cursor),
     )
 
@@ -353,8 +365,9 @@ def change_preferences(request: HttpRequest, body: NewPreferences) -> Status[Non
         given["types"] = body.types
     if "quiet_hours" in body.model_fields_set:
         given["quiet"] = body.quiet_hours and (body.quiet_hours.start, body.quiet_hours.end)
-    if "time_zone" in body.model_fields_set:
-        given["time_zone"] = body.time_zone
+    given |= {
+        name: getattr(body, name) for name in ("time_zone", "presence") if name in body.model_fields_set
+    }
     preferences.change(user_of(request), **given)
     return Status(204, None)
 

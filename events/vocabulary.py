@@ -55,6 +55,7 @@ VOCABULARY: Mapping[str, Word] = {
     "quiet_start": Word("When quiet hours begin, as `HH:MM`", "22:00"),
     "quiet_end": Word("When quiet hours end, as `HH:MM`", "07:00"),
     "time_zone": Word("The time zone that the hours are meant in", "Europe/Rome"),
+    "presence": Word("Whether others are shown what one has open: `shown` or `hidden`", "shown"),
     # Of jobs.
     "task_type": Word("Which job it is", "export"),
     "params": Word("What the job was asked with", {}),

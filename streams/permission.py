@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.backends.db import SessionStore
@@ -10,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.db import close_old_connections
 from django.http import HttpRequest
 
+from events import preferences
 from events.access import session_digest
 from events.channels import Channel, authorise, parse
 from events.errors import (
@@ -51,6 +53,7 @@ def by_session(request: HttpRequest, choose: Choose) -> Admitted:
         session_key=key,
         expires_at=expires_at(key),
         username=user.get_username(),
+        hidden=_is_hidden(user),
     )
     return reader, frozenset(channels)
 
@@ -67,8 +70,13 @@ def by_grant(grant: Grant, choose: Choose) -> Admitted:
         expires_at=float(grant.expires_at),
         username=user.get_username(),
         grant=grant,
+        hidden=_is_hidden(user),
     )
     return reader, frozenset(channels)
+
+
+def _is_hidden(user: AbstractBaseUser) -> bool:
+    return bool(settings.STREAMS_PRESENCE) and preferences.is_hidden(user)
 
 
 def readable(user: AbstractBaseUser, names: Sequence[str], *, field: str) -> list[Channel]:
@@ -134,4 +142,5 @@ async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
         again, _ = await admit_again(reader, lambda user: sorted(channels))
     except TickertapeError:
         return False
-    return again.user_id == reader.user_id
+    # Who hides, or shows themselves, is heard of; a hub that missed it learns it from their next opening.
+    return (again.user_id, again.hidden) == (reader.user_id, reader.hidden)

@@ -332,6 +332,8 @@ export interface PreferencesChanged {
   readonly quiet_end: string | null;
   /** The time zone that the hours are meant in */
   readonly time_zone: string;
+  /** Whether others are shown what one has open: `shown` or `hidden` */
+  readonly presence: "shown" | "hidden";
 }
 
 /** Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. */

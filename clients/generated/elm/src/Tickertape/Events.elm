@@ -586,6 +586,7 @@ type alias PreferencesChanged =
     , quietStart : Maybe String
     , quietEnd : Maybe String
     , timeZone : String
+    , presence : String
     }
 
 
@@ -597,6 +598,7 @@ preferencesChangedDecoder =
         |> with "quiet_start" (Decode.nullable Decode.string)
         |> with "quiet_end" (Decode.nullable Decode.string)
         |> with "time_zone" Decode.string
+        |> with "presence" Decode.string
 
 
 {-| Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. -}
