@@ -64,6 +64,7 @@ VOCABULARY: Mapping[str, Word] = {
     "total": Word("How much there is to do, where that is known", 10),
     "state": Word("`queued`, `running`, `complete`, `failed` or `cancelled`", "running"),
     "progress": Word("How far it is: `done`, `total` and `message`", {"done": 3, "total": 10, "message": ""}),
+    "stopping": Word("Whether it was asked to stop, and has not yet", False),
     "result": Word("What the job returned", {"rows": 10}),
     "error": Word("What went wrong", "The disk is full."),
     "error_type": Word("The kind of error", "OSError"),

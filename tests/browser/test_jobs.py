@@ -20,6 +20,7 @@ def crew(postgres, valkey, chromium, tmp_path_factory):
         valkey,
         tmp_path_factory.mktemp("cards"),
         name="cards",
+        DJANGO_SETTINGS_MODULE="tests.working.settings",
         WORKERS_JOB_LEASE_SECONDS=str(LEASE_SECONDS),
         EVENTS_JOBS_PER_USER="3",
     )
@@ -162,6 +163,36 @@ def test_two_users_have_their_own(panel):
         expect(tab.jobs).to_have_count(1)
 
 
+def test_what_a_job_sends_is_on_its_card_in_every_tab_also_late(panel, crew):
+    tabs = [panel(), panel()]
+    client = crew.login("alice")
+    client.post("/api/jobs/tells", json={"many": 40, "seconds": 1})
+    sent = ["two\nlines", '[1,{"a":null}]', 'my_event: {"x":1}']
+    for tab in tabs:
+        tab.shows_job("Done")
+        expect(tab.jobs.first.locator(".job__sent li")).to_have_text(sent)
+
+    client.post("/api/jobs/deaf", json={"seconds": 60})
+    for tab in [*tabs, panel()]:
+        tab.shows_job("Running")
+        expect(tab.jobs.first.get_by_role("list", name="What it sent")).to_have_text('{"try":1}')
+
+
+def test_every_tab_says_that_a_job_is_to_stop_also_late(panel, crew):
+    here, there = panel(), panel()
+    crew.login("alice").post("/api/jobs/deaf", json={"seconds": 60})
+    for tab in (here, there):
+        tab.shows_job("Running")
+
+    here.page.get_by_role("button", name="Cancel: deaf").click()
+
+    for tab in (here, there, panel()):
+        tab.shows_job("Stopping", seconds=4)
+        expect(tab.page.get_by_role("button", name="Cancel: deaf")).to_have_attribute("aria-disabled", "true")
+    for tab in (here, there):
+        tab.shows_job("Cancelled", seconds=15)
+
+
 # --- What goes wrong --------------------------------------------------------------------------------
 
 
@@ -281,6 +312,13 @@ def test_an_export_is_downloaded(panel, crew):
     text = download.value.path().read_text(encoding="utf-8-sig")
     assert text.startswith("item,title,comment")
     assert "'=1+1" in text
+
+    with crew.connect() as connection:
+        connection.execute("DELETE FROM events_jobfile")
+    tab.page.reload()
+    tab.open_jobs()
+    tab.shows_job("Done", line=re.compile(r"^\d+ comments?\. The file is no longer kept\.$"))
+    expect(tab.page.get_by_role("link", name=re.compile("Download"))).to_be_hidden()
 
 
 def test_the_bell_leads_to_the_job_that_it_tells_of(panel):

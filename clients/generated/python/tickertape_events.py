@@ -207,7 +207,7 @@ class JobStarted(Payload):
 
 
 class JobState(Payload):
-    """Where a job stands: told first to who comes late, and not recorded."""
+    """Where a job stands: told to who comes late, and when it is asked to stop. Not recorded."""
 
     job_id: str = Field(description="The job's id")
     task_type: str = Field(description="Which job it is")
@@ -215,6 +215,7 @@ class JobState(Payload):
     progress: Any = Field(description="How far it is: `done`, `total` and `message`")
     result: Any = Field(description="What the job returned")
     error: str | None = Field(description="What went wrong")
+    stopping: bool = Field(description="Whether it was asked to stop, and has not yet")
 
 
 class MemberAdded(Payload):
