@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.proxy import Proxy
 from tests.stack import Stack, eventually
+from tests.test_end_to_end import comment, item_of
 from tests.workers.test_jobs import kill_children
 
 LEASE_SECONDS = 3
@@ -150,6 +151,30 @@ def test_the_jobs_channel_is_left_when_it_is_over(panel, crew):
         return [re.findall(r"channel=([^&]+)", url) for url in asked if "/streams/" in url]
 
     eventually(lambda: channels() == [[f"job%3A{job}"], []])
+
+
+def test_the_light_stays_live_while_a_jobs_channel_comes_and_goes(crew, open_tab):
+    """The stream is another one each time, from the same place: nothing is wrong, so nobody hears of it."""
+    alice = crew.login("alice")
+    item = item_of(alice)
+    tab = open_tab("alice", f"/items/{item}", at=crew.url("daphne"))
+    tab.is_live()
+    tab.mark()
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    job = alice.post("/api/jobs/slow", json={"steps": 4, "seconds": 2}).json()["id"]
+
+    def channels():
+        tab.page.evaluate("1")  # Playwright hears of requests while it is asked something
+        return [f"job%3A{job}" in url for url in asked if "/streams/me/" in url]
+
+    eventually(lambda: channels() == [True, False])
+    eventually(lambda: over(alice.get(f"/api/jobs/{job}").json()))
+    comment(alice, item, "Heard all the same")
+    tab.shows("Heard all the same")
+    assert tab.lights == ["live"]
+    assert tab.not_reloaded
 
 
 def test_two_users_have_their_own(panel):
