@@ -55,9 +55,10 @@ class JobOut(BaseModel):
     created_at: datetime
     started_at: datetime | None = Field(description="When the latest try began")
     ended_at: datetime | None
-    stopping: bool = Field(description="It runs, and was asked to stop")
-    file: str | None = Field(description="Where to download what it made, while that is kept")
     stream: str = Field(description="The address of its stream")
+    # Answers that were kept for an Idempotency-Key may be older than these.
+    stopping: bool = Field(False, description="It runs, and was asked to stop")
+    file: str | None = Field(None, description="Where to download what it made, while that is kept")
 
 
 _ASKED: dict[str, Any] = {

@@ -7,7 +7,13 @@ certainly did not take, for a reason that passes, is given back and waits, too.
 import logging
 import time
 from collections.abc import Sequence
-from smtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+from smtplib import (
+    SMTP,
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+)
 from typing import Any
 
 from django.conf import settings
@@ -129,10 +135,12 @@ def _passes(error: Exception, handed: bool) -> bool:
             codes = [code for code, _ in error.recipients.values()]
         case SMTPResponseException():
             codes = [error.smtp_code]
-        case SMTPException() | OSError():
-            return not handed  # the connection is gone
-        case _:
+        case SMTPServerDisconnected():
+            return not handed
+        case SMTPException() | ValueError():  # there is no way to say it
             return False
+        case _:
+            return not handed  # the network's
     return all(400 <= code < 500 for code in codes)
 
 

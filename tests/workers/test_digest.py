@@ -3,6 +3,13 @@
 import re
 import socket
 from datetime import timedelta
+from smtplib import (
+    SMTPDataError,
+    SMTPNotSupportedError,
+    SMTPRecipientsRefused,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+)
 from uuid import uuid4
 
 import pytest
@@ -342,6 +349,26 @@ def test_what_was_certainly_not_taken_for_a_reason_that_passes_is_mailed_later(
 
     assert [mail["Subject"] for mail in mailbox.got] == ["1 new notification"]
     assert types_on(f"user:{alice.pk}").count("EmailSent") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "handed", "passes"),
+    [
+        (SMTPServerDisconnected("gone"), False, True),
+        (SMTPServerDisconnected("gone"), True, False),
+        (TimeoutError(), False, True),
+        (TimeoutError(), True, False),
+        (SMTPSenderRefused(421, b"enough", "us@example.com"), False, True),
+        (SMTPSenderRefused(550, b"who?", "us@example.com"), False, False),
+        (SMTPDataError(451, b"later"), True, True),
+        (SMTPDataError(554, b"never"), True, False),
+        (SMTPRecipientsRefused({"a": (450, b"later"), "b": (550, b"never")}), False, False),
+        (SMTPNotSupportedError("SMTPUTF8"), False, False),
+        (ValueError("no address"), False, False),
+    ],
+)
+def test_only_what_was_certainly_not_taken_and_may_be_later_passes(error, handed, passes):
+    assert digest._passes(error, handed) is passes
 
 
 def test_a_claim_that_is_given_back_late_leaves_a_later_one_alone(users, alice, item):
