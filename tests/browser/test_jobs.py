@@ -196,6 +196,9 @@ def test_what_a_job_sends_is_on_its_card_in_every_tab_also_late(panel, crew):
     for tab in tabs:
         tab.shows_job("Done")
         expect(tab.jobs.first.locator(".job__sent li")).to_have_text(sent)
+    late = panel()
+    late.shows_job("Done")
+    expect(late.jobs.first.locator(".job__sent li")).to_have_text(sent)
 
     client.post("/api/jobs/deaf", json={"seconds": 60})
     for tab in [*tabs, panel()]:

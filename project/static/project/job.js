@@ -113,7 +113,8 @@ const CHANGES = {
 export const TYPES = Object.keys(CHANGES);
 
 /** Return what an event makes of a job; `id` is the event's. */
-export const after = (job, type, event, id) => (isOver(job) ? job : CHANGES[type](job, event, id));
+export const after = (job, type, event, id) =>
+  isOver(job) && type !== "JobSent" ? job : CHANGES[type](job, event, id);
 
 /** Say what kind of job it is. */
 export const titleOf = ({ name }) => TITLES[name] ?? name;

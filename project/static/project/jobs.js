@@ -48,7 +48,7 @@ export class Jobs {
         const before = this.#jobs;
         this.#jobs = new Map();
         this.#append(page, before);
-        for (const [id, events] of sent) this.#hearSent(id, events);
+        for (const [id, event] of sent) this.#hear("JobSent", event, id);
       },
       events: {
         JobQueued: (event) => this.#add(fromQueued(event)),
@@ -78,12 +78,6 @@ export class Jobs {
   #add(job) {
     if (this.#jobs.has(job.id)) return; // whatever we hold is as new
     this.#jobs = new Map([[job.id, job], ...this.#jobs]);
-  }
-
-  /** Take in what a job that goes on sent before. */
-  #hearSent(id, events) {
-    const job = this.#jobs.get(id);
-    this.#jobs.set(id, events.reduce((before, [at, event]) => after(before, "JobSent", event, at), job));
   }
 
   #hear(type, event, id) {
@@ -188,10 +182,15 @@ export class Jobs {
   }
 }
 
-/** Ask for the latest jobs, and for what those that go on have sent so far. */
+/** Ask for the latest jobs, and for what they have sent so far; without that they are shown all the same. */
 async function load(signal) {
   const page = await api.jobs({ limit: PAGE }, signal);
-  const active = page.results.filter((row) => !isOver(row));
-  const sent = await Promise.all(active.map(async ({ id }) => [id, await api.sentBy(id, signal)]));
+  const ids = page.results.map(({ id }) => id);
+  const sent = ids.length ? await api.sentBy(ids, signal).catch(noneWhereRefused) : [];
   return { page, sent };
+}
+
+function noneWhereRefused(problem) {
+  if (!problem.fields) throw problem;
+  return [];
 }
