@@ -5,13 +5,14 @@ watchers, who are reached by their own channels wherever they are.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
 from django.db.models import Q, QuerySet
 
-from events import items, watching
+from events import edge, items, watching
 from events.channels import SYSTEM, Channel, is_name, item_channel, own_channels, user_channel
 from events.errors import FieldError
 from events.models import Broadcast, Item
@@ -20,6 +21,21 @@ USERS_MOST = 1_000  # of one audience: who means more of them means a group
 CHANNELS_MOST = (
     99  # of one event, besides the broadcast's own; more users take more events, more groups are refused
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many an audience has: in all, and with a stream open now, if that is known."""
+
+    reach: int
+    connected: int | None
+
+    def __str__(self) -> str:
+        """Say it as a sentence."""
+        users = "1 user" if self.reach == 1 else f"{self.reach:,} users"
+        if self.connected is None:
+            return f"About {users}; who is connected now is unknown."
+        return f"About {users}, {self.connected:,} of them connected now."
 
 
 def channels(audience: Sequence[str]) -> list[Channel]:
@@ -70,8 +86,20 @@ def members(audience: Sequence[str]) -> QuerySet[AbstractBaseUser]:
 
 
 def reach(audience: Sequence[str]) -> int:
-    """Estimate how many users an audience has."""
+    """Return how many users an audience has, each counted once."""
     return members(audience).count()
+
+
+def estimate(audience: Sequence[str]) -> Estimate:
+    """Return how many an audience has, by one count, however many are connected."""
+    connected = edge.connected()
+    if connected is None:
+        return Estimate(reach(audience), None)
+    if SYSTEM in audience:  # whoever is connected may log in, or their stream ends within a second
+        users = reach(audience)
+        return Estimate(users, min(users, len(connected)))
+    ids = set(members(audience).values_list("pk", flat=True))
+    return Estimate(len(ids), len(ids & connected))
 
 
 def faults(audience: Sequence[str]) -> Iterator[FieldError]:

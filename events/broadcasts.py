@@ -19,7 +19,7 @@ from django.utils import timezone
 from pydantic import BaseModel, Field
 
 from events import audiences, inbox, readmodels
-from events.audiences import CHANNELS_MOST
+from events.audiences import CHANNELS_MOST, Estimate
 from events.channels import TRACE, Channel
 from events.drafts import Draft, Severity, check
 from events.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
@@ -132,6 +132,14 @@ def get(user: AbstractBaseUser, broadcast_id: UUID) -> Broadcast:
     if broadcast is None:
         raise BroadcastUnknown
     return broadcast
+
+
+def estimate(user: AbstractBaseUser, audience: Sequence[str]) -> Estimate:
+    """Return how many an audience has, to someone who may broadcast; raise MayNotBroadcast, Invalid."""
+    _check_sender(user)
+    if faults := tuple(audiences.faults(audience)):
+        raise Invalid(errors=faults)
+    return audiences.estimate(audience)
 
 
 def meant_for(user: AbstractBaseUser) -> QuerySet[Broadcast]:

@@ -4,8 +4,7 @@ Whatever is done here the verbs of `events.broadcasts` do, so it is in the log w
 are in the admin's own zone: of their preferences, or else of their browser.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -35,6 +34,7 @@ from events.told import told
 
 ZONE_COOKIE = "tickertape_zone"  # what the browser says of itself, set by composer.js
 WORDS_SHOWN = 70  # characters of a broadcast in the list
+NAMED = 5  # users of an audience; the others are counted
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -60,28 +60,6 @@ class StateFilter(admin.SimpleListFilter):
             case "recalled":
                 return queryset.filter(recalled_at__isnull=False)
         return queryset
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How many an audience has: in all, and with a page open now, if that is known."""
-
-    reach: int
-    connected: int | None
-
-    def __str__(self) -> str:
-        """Say it as a sentence."""
-        users = "1 user" if self.reach == 1 else f"{self.reach:,} users"
-        if self.connected is None:
-            return f"About {users}; who is connected now is unknown."
-        return f"About {users}, {self.connected:,} of them connected now."
-
-
-def figures(audience: tuple[str, ...]) -> Figures:
-    """Estimate whom an audience has."""
-    members, connected = audiences.members(audience), edge.connected()
-    here = None if connected is None else members.filter(pk__in=connected).count()
-    return Figures(members.count(), here)
 
 
 @admin.register(Broadcast)
@@ -135,7 +113,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
     @admin.display(description="for")
     def whom(self, broadcast: Broadcast) -> str:
         """Say whom it is for."""
-        return in_words(tuple(broadcast.audience))
+        return str(getattr(broadcast, "whom_in_words", ""))
 
     @admin.display(ordering="starts_at")
     def starts(self, broadcast: Broadcast) -> str:
@@ -250,7 +228,7 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             audience = ComposeForm(request.POST, zone="UTC").audience()
         except Invalid:
             return JsonResponse({"words": ""})
-        return JsonResponse({"words": str(figures(audience))})
+        return JsonResponse({"words": str(audiences.estimate(audience))})
 
     def _review(self, request: HttpRequest, form: ComposeForm) -> HttpResponse:
         return self._show(
@@ -258,9 +236,9 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
             "review",
             form=form,
             said=form.draft,
-            whom=in_words(form.draft.audience),
+            whom=in_words(form.draft.audience, names_of(named(form.draft.audience))),
             everyone=SYSTEM in form.draft.audience,
-            figures=figures(form.draft.audience),
+            figures=audiences.estimate(form.draft.audience),
             title="Review, then send",
             zone=form.cleaned_data["time_zone"],
         )
@@ -289,8 +267,8 @@ class BroadcastAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
         if broadcast is not None:
             count([broadcast])
             context["state"] = broadcasts.state(broadcast)
-            context["whom"] = in_words(tuple(broadcast.audience))
-            context["figures"] = figures(tuple(broadcast.audience))
+            context["whom"] = broadcast.whom_in_words
+            context["figures"] = audiences.estimate(broadcast.audience)
             context["inside"] = page != "compose"  # of a page that is about the broadcast's own
             context["may_change"] = self.has_change_permission(request, broadcast)
         if form := context.get("form"):
@@ -324,15 +302,19 @@ def zone_of(request: HttpRequest) -> str:
     return given if given in preferences.zones() else "UTC"
 
 
-def in_words(audience: tuple[str, ...]) -> str:
-    """Say whom an audience means."""
+def named(audience: Sequence[str]) -> list[int]:
+    """Return the users of an audience who are named where it is put into words: a few."""
+    return [int(user_id) for user_id in audiences.described(audience).get("users", ())[:NAMED]]
+
+
+def in_words(audience: Sequence[str], names: Mapping[int, str]) -> str:
+    """Say whom an audience means, with the names of those that `named` returns."""
     described = audiences.described(audience)
     if groups := described.get("groups"):
         return ("group " if len(groups) == 1 else "groups ") + ", ".join(groups)
     if users := described.get("users"):
-        names = [name for _, name in names_of(map(int, users[:5]))]
-        more = len(users) - len(names)
-        return ", ".join(names) + (f" and {more} more" if more else "")
+        more = len(users) - NAMED
+        return ", ".join(names[pk] for pk in named(audience)) + (f" and {more} more" if more > 0 else "")
     return f"watchers of item {described['item']}" if "item" in described else "everyone"
 
 
@@ -342,19 +324,20 @@ def short(moment: datetime) -> str:
     return date_format(local, "j M, H:i" if local.year == timezone.localtime().year else "j M Y, H:i")
 
 
-def names_of(user_ids: Any) -> Iterator[tuple[int, str]]:
-    """Yield users with their names; of who is gone, the number."""
-    wanted = list(user_ids)
-    found = get_user_model()._default_manager.in_bulk(wanted)
-    yield from ((pk, found[pk].get_username() if pk in found else f"user {pk}") for pk in wanted)
+def names_of(user_ids: Iterable[int]) -> Mapping[int, str]:
+    """Return the names of users, by one query; of who is gone, the number."""
+    wanted = set(user_ids)
+    found = get_user_model()._default_manager.in_bulk(wanted) if wanted else {}
+    return {pk: found[pk].get_username() if pk in found else f"user {pk}" for pk in wanted}
 
 
 def count(rows: list[Any]) -> None:
-    """Note on broadcasts what is counted of them, and their authors' names."""
+    """Note on broadcasts what is counted of them, and the names of their authors and audiences."""
     ids = [row.pk for row in rows]
     delivered, dismissed = edge.delivered(ids) or {}, marks.dismissals(ids)
-    authors = dict(names_of({row.author_id for row in rows}))
+    names = names_of(pk for row in rows for pk in (row.author_id, *named(row.audience)))
     for row in rows:
         row.delivered_to = delivered.get(row.pk)
         row.dismissed_by = dismissed[row.pk]
-        row.author_name = authors[row.author_id]
+        row.author_name = names[row.author_id]
+        row.whom_in_words = in_words(row.audience, names)

@@ -7,7 +7,15 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Query, Router, Status
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from events import audiences, broadcasts, edge, log, marks
@@ -106,6 +114,21 @@ class BroadcastSent(BroadcastOut):
     dismissed: int = Field(description="How many users dismissed it")
 
 
+class Whom(Body):
+    """Whom a broadcast would be for."""
+
+    audience: Audience
+
+
+class EstimateOut(BaseModel):
+    """How many an audience has."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reach": 1200, "connected": 340}]})
+
+    reach: int = Field(description="How many users it has now, each counted once")
+    connected: int | None = Field(description="How many of them have a stream open now; null is unknown")
+
+
 class BroadcastDetail(BroadcastSent):
     """A broadcast with what costs a look at all users."""
 
@@ -136,7 +159,16 @@ def list_broadcasts(request: HttpRequest, paging: Query[Paging]) -> Page[Broadca
 def send_broadcast(request: HttpRequest, body: NewBroadcast) -> Status[BroadcastSent]:
     """Send a broadcast, now or at `starts_at`."""
     draft = Draft(**{**dict(body), "audience": body.audience.addresses()})
-    return once(request, BroadcastSent, lambda: _sent(broadcasts.send(user_of(request), draft)))
+    user = user_of(request)
+    # Nobody can have it yet, so nobody is asked who has: with a key, this is within a transaction.
+    return once(request, BroadcastSent, lambda: _figured(broadcasts.send(user, draft), 0, 0))
+
+
+@router.post("/broadcasts/estimate", response={200: EstimateOut, _ERRORS: Problem})
+def estimate_broadcast(request: HttpRequest, body: Whom) -> EstimateOut:
+    """Return how many would get a broadcast to an audience, to those who may send one. Nothing is changed."""
+    found = broadcasts.estimate(user_of(request), body.audience.addresses())
+    return EstimateOut(reach=found.reach, connected=found.connected)
 
 
 @router.get("/broadcasts/active", response={200: Page[BroadcastOut], _ERRORS: Problem})
@@ -189,19 +221,21 @@ def _sent(broadcast: Broadcast) -> BroadcastSent:
 def _sent_all(some: Sequence[Broadcast]) -> list[BroadcastSent]:
     ids = [broadcast.pk for broadcast in some]
     delivered, dismissed = edge.delivered(ids), marks.dismissals(ids)
-    return [
-        BroadcastSent.model_validate(
-            {
-                **_shown(broadcast),
-                "audience": audiences.described(broadcast.audience),
-                "author_id": str(broadcast.author_id),
-                "recalled_at": broadcast.recalled_at,
-                "delivered": None if delivered is None else delivered[broadcast.pk],
-                "dismissed": dismissed[broadcast.pk],
-            }
-        )
-        for broadcast in some
-    ]
+    handed = dict.fromkeys(ids) if delivered is None else delivered
+    return [_figured(each, handed[each.pk], dismissed[each.pk]) for each in some]
+
+
+def _figured(broadcast: Broadcast, delivered: int | None, dismissed: int) -> BroadcastSent:
+    return BroadcastSent.model_validate(
+        {
+            **_shown(broadcast),
+            "audience": audiences.described(broadcast.audience),
+            "author_id": str(broadcast.author_id),
+            "recalled_at": broadcast.recalled_at,
+            "delivered": delivered,
+            "dismissed": dismissed,
+        }
+    )
 
 
 def _shown(broadcast: Broadcast) -> dict[str, Any]:

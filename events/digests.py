@@ -1,13 +1,14 @@
 """Digests: who is due one, what was claimed for it, and what became of it; and the way out of them.
 
 A mail cannot be sent exactly once. It is sent at most once: what is in it is claimed first, in a
-transaction of its own, and never claimed again. A claim that was not marked as sent stays to be seen.
+transaction of its own, and claimed again only where it certainly was not sent. A claim of which nobody
+knows that stays to be seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -59,6 +60,8 @@ class Digest:
     address: str
     shown: Sequence[Entry]
     more: int
+    before: Mapping[str, Any]  # of its row of `Inbox`: how far the digests had come
+    claimed_at: datetime
 
 
 # The index holds what is for a digest and unread only; a user is passed over once they were found.
@@ -107,6 +110,7 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     raised = list(waiting)
     said = marks.for_digest(user, after=row.broadcasts_to) if user else []
+    before = {name: getattr(row, name) for name in ("digested_to", "broadcasts_to", "digested_at")}
     row.digested_to = max([row.digested_to, *(each.event_id for each in raised)])
     row.broadcasts_to = max(row.broadcasts_to, broadcasts.last_told())
     row.save(update_fields=["digested_to", "broadcasts_to"])
@@ -119,7 +123,8 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     row.digested_at = at
     row.save(update_fields=["digested_at"])
     email = Email.objects.create(correlation_id=uuid4(), user_id=user_id, email_type=EMAIL_TYPE)
-    return Digest(email.correlation_id, user, address, told[:SHOWN_MOST], len(told[SHOWN_MOST:]))
+    shown, more = told[:SHOWN_MOST], len(told[SHOWN_MOST:])
+    return Digest(email.correlation_id, user, address, shown, more, before, at)
 
 
 @transaction.atomic
@@ -133,6 +138,14 @@ def sent(digest: Digest) -> None:
         correlation_id=str(digest.correlation_id),
     )
     append(event, channels=[user_channel(digest.user.pk)])
+
+
+@transaction.atomic
+def give_back(digest: Digest) -> None:
+    """Have what was claimed wait as before: it was certainly not sent. A later claim keeps its own."""
+    inbox.lock([digest.user.pk])
+    Email.objects.filter(pk=digest.correlation_id).delete()
+    Inbox.objects.filter(pk=digest.user.pk, digested_at=digest.claimed_at).update(**digest.before)
 
 
 def failed(digest: Digest, error: Exception) -> None:

@@ -6,10 +6,11 @@ recalled, is in no list.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser
 
-from events import log, marks
+from events import log, marks, watching
 from events.channels import own_channels
 from events.cursor import Cursor
 from events.marks import Standing
@@ -18,15 +19,25 @@ from events.models import Notification
 Entry = Notification | Standing
 
 
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A part of an inbox, and which of the items in it its user muted."""
+
+    rows: Sequence[Entry]
+    muted: set[int]
+
+
 def page(
     user: AbstractBaseUser, *, limit: int, before: int | None, unread: bool, archived: bool
-) -> tuple[Sequence[Entry], Cursor]:
+) -> tuple[Entries, Cursor]:
     """Return at most `limit` of what is in a user's inbox, the latest first, below the event `before`."""
 
-    def query() -> list[Entry]:
+    def query() -> Entries:
         which = {"limit": limit, "before": before, "unread": unread, "archived": archived}
         found: list[Entry] = [*_notifications(user.pk, **which), *marks.page(user, **which)]  # type: ignore[arg-type]
-        return sorted(found, key=lambda entry: entry.event_id, reverse=True)[:limit]
+        rows = sorted(found, key=lambda entry: entry.event_id, reverse=True)[:limit]
+        about = {row.item_id for row in rows if isinstance(row, Notification)}
+        return Entries(rows, watching.muted_by(user, about - {None}))  # type: ignore[arg-type]
 
     return log.snapshot(own_channels(user), query)
 

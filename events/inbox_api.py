@@ -15,7 +15,7 @@ from events.idempotency import DESCRIBED, once_done
 from events.kinds import KINDS
 from events.marks import Standing
 from events.models import Notification
-from events.preferences import Choice, Delivery, Way
+from events.preferences import Choice, Delivery, Presence, Way
 from events.rest import Body, Page, Paging, Problem, next_token, split, user_of
 
 _ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 503})
@@ -38,6 +38,7 @@ _NOTIFICATION: dict[str, Any] = {
     "people": 5,
     "count": 6,
     "delivery": "live",
+    "muted": False,
     "read": False,
     "archived": False,
     "created_at": "2026-11-21T09:30:00Z",
@@ -78,6 +79,7 @@ class NotificationOut(BaseModel):
     delivery: Delivery = Field(
         description="`live` was to be shown at once; `quiet` (quiet hours) and `digest` were not"
     )
+    muted: bool = Field(description="One muted its item, so that nothing more is told of that")
     read: bool
     archived: bool
     created_at: datetime = Field(description="When the latest of it happened")
@@ -98,16 +100,19 @@ class CountOut(BaseModel):
 @router.get("/notifications", response={200: Page[NotificationOut], _ERRORS: Problem}, tags=["inbox"])
 def list_notifications(request: HttpRequest, which: Query[Which]) -> Page[NotificationOut]:
     """Return one's notifications and broadcasts, the latest first; `/streams/me/` from `cursor` keeps up."""
-    rows, cursor = entries.page(
+    found, cursor = entries.page(
         user_of(request),
         limit=which.limit + 1,
         before=which.after_id(),
         unread=which.unread,
         archived=which.archived,
     )
-    shown, more = split(rows, which)
+    shown, more = split(found.rows, which)
     return Page[NotificationOut](
-        results=[_broadcast(row) if isinstance(row, Standing) else _notification(row) for row in shown],
+        results=[
+            _broadcast(row) if isinstance(row, Standing) else _notification(row, row.item_id in found.muted)
+            for row in shown
+        ],
         next=next_token(shown[-1].event_id if more else None),
         cursor=str(cursor),
     )
@@ -175,7 +180,7 @@ def see_item(request: HttpRequest, item_id: int) -> Status[None]:
     return once_done(request, lambda: notifications.see_item(user_of(request), item_id))
 
 
-def _notification(row: Notification) -> NotificationOut:
+def _notification(row: Notification, muted: bool) -> NotificationOut:
     return NotificationOut.model_validate(
         {
             "id": str(row.pk),
@@ -188,6 +193,7 @@ def _notification(row: Notification) -> NotificationOut:
             "people": row.people,
             "count": row.count,
             "delivery": row.delivery,
+            "muted": muted,
             "read": row.read,
             "archived": row.archived,
             "created_at": row.created_at,
@@ -208,6 +214,7 @@ def _broadcast(row: Standing) -> NotificationOut:
             "people": 0,
             "count": 1,
             "delivery": row.delivery,
+            "muted": False,
             "read": row.read,
             "archived": row.archived,
             "created_at": said.starts_at,
@@ -277,6 +284,7 @@ def unmute(request: HttpRequest, item_id: int) -> Status[None]:
 
 _WAYS: dict[str, Any] = {**dict.fromkeys(KINDS, "live"), "watch": "digest"}
 _QUIET: dict[str, Any] = {"start": "22:00", "end": "07:00"}
+_PRESENCE = "`hidden`: others are not shown, nor told by number, that one has an item open"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 
@@ -292,13 +300,21 @@ class NewPreferences(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"types": {"watch": "digest"}, "quiet_hours": _QUIET, "time_zone": "Europe/Berlin"}]
+            "examples": [
+                {
+                    "types": {"watch": "digest"},
+                    "quiet_hours": _QUIET,
+                    "time_zone": "Europe/Berlin",
+                    "presence": "hidden",
+                }
+            ]
         }
     )
 
     types: dict[str, Way] = Field(default_factory=dict)
     quiet_hours: QuietHours | None = None
     time_zone: str = Field("UTC", max_length=100, description="Such as Europe/Berlin")
+    presence: Presence = Field("shown", description=_PRESENCE)
 
 
 class PreferencesOut(BaseModel):
@@ -311,6 +327,7 @@ class PreferencesOut(BaseModel):
                     "types": _WAYS,
                     "quiet_hours": _QUIET,
                     "time_zone": "Europe/Berlin",
+                    "presence": "shown",
                     "cursor": _CURSOR_EXAMPLE,
                 }
             ]
@@ -322,6 +339,7 @@ class PreferencesOut(BaseModel):
     )
     quiet_hours: QuietHours | None
     time_zone: str
+    presence: Presence = Field(description=_PRESENCE)
     cursor: str = Field(description=_CURSOR)
 
 
@@ -334,6 +352,7 @@ def get_preferences(request: HttpRequest) -> PreferencesOut:
         types={kind: choice.way(kind) for kind in KINDS},
         quiet_hours=_quiet_hours(choice),
         time_zone=choice.time_zone,
+        presence=choice.presence,
         cursor=str(cursor),
     )
 
@@ -346,8 +365,9 @@ def change_preferences(request: HttpRequest, body: NewPreferences) -> Status[Non
         given["types"] = body.types
     if "quiet_hours" in body.model_fields_set:
         given["quiet"] = body.quiet_hours and (body.quiet_hours.start, body.quiet_hours.end)
-    if "time_zone" in body.model_fields_set:
-        given["time_zone"] = body.time_zone
+    given |= {
+        name: getattr(body, name) for name in ("time_zone", "presence") if name in body.model_fields_set
+    }
     preferences.change(user_of(request), **given)
     return Status(204, None)
 

@@ -8,9 +8,10 @@ own, and a job of this service tells its own life.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -116,24 +117,48 @@ class NewEvent(Body):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is asked once for all events of a request."""
+
+    jobs: frozenset[UUID]  # of those that they name, the ones of this service
+    folded: frozenset[type[EventType]]  # what read models are made of
+
+    @classmethod
+    def of(cls, events: Sequence[NewEvent]) -> Self:
+        """Ask, by one query at the most."""
+        channels = (channel for event in events for channel in event.channels)
+        named: list[Any] = [name.removeprefix("job:") for name in channels if name.startswith("job:")]
+        named += [event.data.get("job_id") for event in events if "job_id" in event.data]
+        ids = {job_id for job_id in map(_uuid, named) if job_id is not None}
+        found = Job.objects.filter(pk__in=ids).values_list("pk", flat=True) if ids else ()
+        models = readmodels.registered().values()
+        return cls(frozenset(found), frozenset(kind for model in models for kind in model.types))
+
+    def is_ours(self, job_id: Any) -> bool:
+        """Tell whether a job is one of this service's."""
+        return _uuid(job_id) in self.jobs
+
+
 @transaction.atomic
 def append_all(key: ApiKey, events: Sequence[NewEvent]) -> list[log.EventId]:
     """Append events in their order, all of them or none; return their ids.
 
     Raises KeyForbids, and Invalid or what is particular, each naming the event by its place.
     """
-    return [_append(key, event, f"events.{place}") for place, event in enumerate(events)]
+    known = _Known.of(events)
+    return [_append(key, event, f"events.{place}", known) for place, event in enumerate(events)]
 
 
-def _append(key: ApiKey, event: NewEvent, place: str) -> log.EventId:
+def _append(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.EventId:
     if not _allowed(key.types, event.type):
         raise KeyForbids(errors=(FieldError(f"{place}.type", "is not in the key's scope"),))
     for channel in event.channels:
         if not _allowed(key.channels, channel):
             raise KeyForbids(errors=(FieldError(f"{place}.channels", f"{channel[:80]} is not in its scope"),))
-    channels = [_channel(name, place) for name in event.channels]
+    channels = [_channel(name, place, known) for name in event.channels]
     kind = registry.types().get(event.type)
-    data = event.data if kind is None else _data(kind, event, channels, place)
+    data = event.data if kind is None else _data(kind, event, channels, place, known)
     try:
         return log.append_raw(
             event.type,
@@ -154,25 +179,26 @@ def _allowed(patterns: Sequence[str], name: str) -> bool:
     )
 
 
-def _channel(name: str, place: str) -> Channel:
+def _channel(name: str, place: str, known: _Known) -> Channel:
     try:
         channel = parse(name)  # so none of the log's own, which nobody can read
     except ChannelMalformed as error:
         raise Invalid(errors=(FieldError(f"{place}.channels", error.detail),)) from None
     kind, _, job_id = channel.partition(":")
-    if kind == "job" and _is_ours(job_id):
+    if kind == "job" and known.is_ours(job_id):
         raise Invalid(errors=(FieldError(f"{place}.channels", "a job of this service tells its own life"),))
     return channel
 
 
-def _data(kind: type[EventType], event: NewEvent, channels: Sequence[Channel], place: str) -> dict[str, Any]:
+def _data(
+    kind: type[EventType], event: NewEvent, channels: Sequence[Channel], place: str, known: _Known
+) -> dict[str, Any]:
     """Return the payload, checked with its channels against the type's declaration."""
     if kind.transient:
         raise Invalid(errors=(FieldError(f"{place}.type", "is never in the log"),))
-    folded = {each for model in readmodels.registered().values() for each in model.types}
-    ours = kind in (*jobs.LIFE, jobs.JobSent) and _is_ours(event.data.get("job_id"))
+    ours = kind in (*jobs.LIFE, jobs.JobSent) and known.is_ours(event.data.get("job_id"))
     elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued
-    if ours or (kind in folded and not elsewhere):
+    if ours or (kind in known.folded and not elsewhere):
         raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
     if kind.sent_on and (others := {*map(kind_of, channels)} - {*kind.sent_on}):
         message = f"{event.type} is not sent on channels of the kind {min(others)}"
@@ -188,11 +214,11 @@ def _data(kind: type[EventType], event: NewEvent, channels: Sequence[Channel], p
         ) from None
 
 
-def _is_ours(job_id: Any) -> bool:
+def _uuid(job_id: Any) -> UUID | None:
     try:
-        return Job.objects.filter(pk=UUID(str(job_id))).exists()
+        return UUID(str(job_id))
     except ValueError:
-        return False
+        return None
 
 
 # --- The way in ---------------------------------------------------------------------------------------

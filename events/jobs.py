@@ -332,12 +332,14 @@ def _moment(seconds: int) -> datetime:
 # One statement is one snapshot: what is told never mixes two states of a job.
 LATEST = """
 WITH told AS (
-    SELECT j.id, j.name, j.state, j.result, nullif(j.error, '') AS error, r.progress
+    SELECT j.id, j.name, j.state, j.result, nullif(j.error, '') AS error, r.progress,
+           r.lease_until IS NOT NULL AND r.cancel_at IS NOT NULL AS stopping
     FROM events_job j JOIN events_jobrun r ON r.job_id = j.id
     WHERE j.id = ANY (%(keys)s::uuid[])
 )
 SELECT 'JobState', jsonb_build_object('job_id', id, 'task_type', name, 'state', state,
-                                      'progress', progress, 'result', result, 'error', error)
+                                      'progress', progress, 'result', result, 'error', error,
+                                      'stopping', stopping)
 FROM told
 UNION ALL
 SELECT 'JobProgressed', jsonb_build_object('job_id', id) || progress
@@ -346,7 +348,7 @@ FROM told WHERE state = 'running' AND progress IS NOT NULL
 
 
 class JobState(EventType):
-    """Where a job stands: told first to who comes late, and not recorded."""
+    """Where a job stands: told to who comes late, and when it is asked to stop. Not recorded."""
 
     transient: ClassVar = True
     sent_on: ClassVar = ("job",)
@@ -358,6 +360,7 @@ class JobState(EventType):
     progress: Any = None
     result: Any = None
     error: str | None = None
+    stopping: bool = False
 
 
 def _may_read(user: AbstractBaseUser, key: str) -> None:

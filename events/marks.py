@@ -2,11 +2,13 @@
 
 A broadcast stands there by itself, for as long as it is live and its reader in its audience
 (fan-out on read): a row is kept only of who did something about it. What they do are events on their
-own channel. A preference of `off` keeps it out, but not one of severity `critical`.
+own channel. A preference of `off` keeps it out, but not one of severity `critical`. Long after a broadcast's
+end its marks go.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from django.db import transaction
 from django.db.models import BooleanField, Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from events import broadcasts, inbox, preferences, readmodels
+from events import broadcasts, inbox, preferences, readmodels, retention
 from events.broadcasts import BroadcastUnknown
 from events.channels import user_channel
 from events.log import EventId, append
@@ -25,6 +27,7 @@ from events.readmodels import ReadModel
 from events.registry import EventType
 
 KIND = "broadcast"
+KEPT = timedelta(days=90)  # after a broadcast's end: as long as it is known to how many it was delivered
 
 
 class SystemAlertsRead(EventType):
@@ -205,21 +208,31 @@ def _record(event: SystemAlertsRead | SystemAlertUnread | SystemAlertDismissed) 
 def _fold(event: EventType, event_id: EventId) -> None:
     match event:
         case SystemAlertsRead():
-            for broadcast_id in event.broadcast_ids:
-                _mark(event.user_id, broadcast_id, event_id, read=True)
+            _mark(event.user_id, event.broadcast_ids, event_id, read=True)
         case SystemAlertUnread():
-            _mark(event.user_id, event.broadcast_id, event_id, read=False, dismissed=False)
+            _mark(event.user_id, [event.broadcast_id], event_id, read=False, dismissed=False)
         case SystemAlertDismissed():
-            _mark(event.user_id, event.broadcast_id, event_id, read=True, dismissed=True)
+            _mark(event.user_id, [event.broadcast_id], event_id, read=True, dismissed=True)
 
 
-def _mark(user_id: str, broadcast_id: str, event_id: EventId, **marks: bool) -> None:
-    BroadcastMark.objects.update_or_create(
-        user_id=int(user_id),
-        broadcast_id=UUID(broadcast_id),
-        defaults=marks,
-        create_defaults={"event_id": event_id, **marks},
+def _mark(user_id: str, broadcast_ids: Sequence[str], event_id: EventId, **marks: bool) -> None:
+    """Mark some broadcasts, by one statement; each row keeps the event that it was born of."""
+    named = map(UUID, dict.fromkeys(broadcast_ids))
+    BroadcastMark.objects.bulk_create(
+        [BroadcastMark(user_id=int(user_id), broadcast_id=pk, event_id=event_id, **marks) for pk in named],
+        update_conflicts=True,
+        unique_fields=["user_id", "broadcast_id"],
+        update_fields=list(marks),
     )
+
+
+def _prune() -> int:
+    """Remove what was done about broadcasts that are over for long; return how much it was."""
+    over = (
+        "broadcast_id IN (SELECT id FROM events_broadcast"
+        " WHERE coalesce(recalled_at, expires_at) < now() - make_interval(secs => %s))"
+    )
+    return retention.remove(BroadcastMark, over, [KEPT.total_seconds()])
 
 
 readmodels.register(
@@ -229,5 +242,7 @@ readmodels.register(
         born_of="event_id",
         types=(SystemAlertsRead, SystemAlertUnread, SystemAlertDismissed),
         fold=_fold,
+        prune=_prune,
     )
 )
+retention.leftover("marks of broadcasts", _prune)

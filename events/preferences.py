@@ -2,6 +2,7 @@
 
 `live` is shown at once, `digest` stands in the inbox and is mailed, `off` is not raised at all. In
 quiet hours what is live only goes into the inbox. Broadcasts of severity `critical` are always live.
+And whether others are shown what one has open.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,11 +27,18 @@ from events.registry import EventType
 
 Way = Literal["live", "off", "digest"]
 Delivery = Literal["live", "quiet", "digest"]
+Presence = Literal["shown", "hidden"]
+
+
+def _since_one_can_hide(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "presence": "shown"}
 
 
 class PreferencesChanged(EventType):
     """Somebody wants to be told otherwise; all of it is given. Quiet hours are `HH:MM`, of their zone."""
 
+    version: ClassVar = 2
+    upcasts: ClassVar = {1: _since_one_can_hide}
     personal: ClassVar = {"time_zone": "user_id"}
     sent_on: ClassVar = ("user",)
 
@@ -39,6 +47,7 @@ class PreferencesChanged(EventType):
     quiet_start: str | None
     quiet_end: str | None
     time_zone: str
+    presence: Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Choice:
     types: Mapping[str, Way]
     quiet: tuple[str, str] | None = None
     time_zone: str = "UTC"
+    presence: Presence = "shown"
 
     def way(self, kind: str) -> Way:
         """Return how they want to be told of a kind."""
@@ -80,9 +90,14 @@ def of(user_ids: Iterable[int]) -> Mapping[int, Choice]:
     return {user_id: _choice(rows.get(user_id)) for user_id in wanted}
 
 
+def is_hidden(user: AbstractBaseUser) -> bool:
+    """Tell whether others are not to be shown what a user has open."""
+    return Preferences.objects.filter(user_id=user.pk, presence="hidden").exists()
+
+
 @transaction.atomic
 def change(user: AbstractBaseUser, **given: Any) -> Choice:
-    """Choose what is given of `types`, `quiet` and `time_zone`; kinds that are left out stay.
+    """Choose what is given of `types`, `quiet`, `time_zone` and `presence`; kinds that are left out stay.
 
     Nothing is recorded where nothing differs. Raises Invalid.
     """
@@ -100,6 +115,7 @@ def change(user: AbstractBaseUser, **given: Any) -> Choice:
         quiet_start=start,
         quiet_end=end,
         time_zone=after.time_zone,
+        presence=after.presence,
     )
     _fold(event, append(event, channels=[user_channel(user.pk)], actor_id=user.pk))
     return after
@@ -109,7 +125,7 @@ def _choice(row: Preferences | None) -> Choice:
     if row is None:
         return DEFAULT
     quiet = (row.quiet_start, row.quiet_end) if row.quiet_start and row.quiet_end else None
-    return Choice(row.types, quiet, row.time_zone)
+    return Choice(row.types, quiet, row.time_zone, "hidden" if row.presence == "hidden" else "shown")
 
 
 def _faults(choice: Choice) -> Iterable[FieldError]:

@@ -24,7 +24,8 @@ class ReadModel:
     """A table, and what it is folded from.
 
     `born_of` is the column that holds the id of the event which made the row. `fold` changes
-    the table, and no other, as an event says; of an event that finds no row, nothing comes.
+    the table, and no other, as an event says; of an event that finds no row, nothing comes. `prune`
+    takes out what is not kept, however long the log is.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ReadModel:
     born_of: str
     types: Sequence[type[EventType]]
     fold: Callable[[EventType, EventId], None]
+    prune: Callable[[], int] | None = None
 
 
 _models: dict[str, ReadModel] = {}
@@ -82,6 +84,8 @@ def rebuild(model: ReadModel) -> Rebuilt:
 def _fold(model: ReadModel, events: QuerySet[Event]) -> None:
     for event_id, name, version, data in events.values_list("id", "type", "version", "data").iterator():
         model.fold(registry.decode(name, version, data), EventId(event_id))
+    if model.prune is not None:
+        model.prune()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ read (`hold`) and what they keep that dies of age too (`leftover`).
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.sessions.models import Session
 from django.db import connection
@@ -111,15 +112,20 @@ def sweep() -> Iterator[tuple[str, int]]:
 
 
 def remove_older(model: type[Model], column: str, bound: datetime | int) -> int:
-    """Delete the rows whose column is below a bound, in batches; those that somebody holds are left."""
+    """Delete the rows whose column is below a bound."""
+    return remove(model, f"{column} < %s", [bound])
+
+
+def remove(model: type[Model], condition: str, parameters: Sequence[Any]) -> int:
+    """Delete the rows that a condition of SQL is true of, in batches; those that somebody holds are left."""
     table = connection.ops.quote_name(model._meta.db_table)
     removed = 0
     with connection.cursor() as cursor:
         while True:
             cursor.execute(
                 f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 (a model's own names)
-                f"SELECT ctid FROM {table} WHERE {column} < %s LIMIT %s FOR UPDATE SKIP LOCKED))",
-                [bound, LEFTOVER_BATCH],
+                f"SELECT ctid FROM {table} WHERE {condition} LIMIT %s FOR UPDATE SKIP LOCKED))",
+                [*parameters, LEFTOVER_BATCH],
             )
             if not cursor.rowcount:
                 return removed

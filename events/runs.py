@@ -9,7 +9,7 @@ None of it is a read model: it is about now. All times are the database's.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,6 +67,20 @@ class Failure:
         return cls(text[:MOST_ERROR] or kind, kind, retry_seconds)
 
 
+# --- Where jobs stand, besides their rows -----------------------------------------------------------
+
+
+def stopping(job_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of some jobs that run, and were asked to stop."""
+    asked = JobRun.objects.filter(job_id__in=job_ids, lease_until__isnull=False, cancel_at__isnull=False)
+    return set(asked.values_list("job_id", flat=True))
+
+
+def with_files(job_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of some jobs whose file is kept still."""
+    return set(JobFile.objects.filter(job_id__in=job_ids).values_list("job_id", flat=True))
+
+
 # --- One run --------------------------------------------------------------------------------------
 
 
@@ -117,9 +131,14 @@ def send(held: Claim, data: Any, *, event: str | None = None) -> None:
     append(said, channels=[job_channel(held.job_id)])
 
 
+def attach(held: Claim, *, name: str, content: bytes | Iterable[bytes], content_type: str) -> None:
+    """Keep a file, whole or in pieces, for the job's owner, in place of one that there was."""
+    whole = content if isinstance(content, bytes) else _joined(content)
+    _keep(held, name=name, content=whole, content_type=content_type)
+
+
 @transaction.atomic
-def attach(held: Claim, *, name: str, content: bytes, content_type: str) -> None:
-    """Keep a file for the job's owner, in place of one that there was."""
+def _keep(held: Claim, *, name: str, content: bytes | bytearray, content_type: str) -> None:
     if not _held(held).exists():
         raise _lost(held)
     JobFile.objects.update_or_create(
@@ -291,6 +310,14 @@ def _found(run: JobRun | None) -> Found | None:
         return None
     name = Job.objects.values_list("name", flat=True).get(pk=run.job_id)
     return Found(run.job_id, name, run.tries, run.task_id)
+
+
+def _joined(pieces: Iterable[bytes]) -> bytearray:
+    """Return pieces as one, without keeping any of them beside it."""
+    whole = bytearray()
+    for piece in pieces:
+        whole += piece
+    return whole
 
 
 def _plain(value: Any) -> Any:

@@ -55,6 +55,7 @@ VOCABULARY: Mapping[str, Word] = {
     "quiet_start": Word("When quiet hours begin, as `HH:MM`", "22:00"),
     "quiet_end": Word("When quiet hours end, as `HH:MM`", "07:00"),
     "time_zone": Word("The time zone that the hours are meant in", "Europe/Rome"),
+    "presence": Word("Whether others are shown what one has open: `shown` or `hidden`", "shown"),
     # Of jobs.
     "task_type": Word("Which job it is", "export"),
     "params": Word("What the job was asked with", {}),
@@ -63,6 +64,7 @@ VOCABULARY: Mapping[str, Word] = {
     "total": Word("How much there is to do, where that is known", 10),
     "state": Word("`queued`, `running`, `complete`, `failed` or `cancelled`", "running"),
     "progress": Word("How far it is: `done`, `total` and `message`", {"done": 3, "total": 10, "message": ""}),
+    "stopping": Word("Whether it was asked to stop, and has not yet", False),
     "result": Word("What the job returned", {"rows": 10}),
     "error": Word("What went wrong", "The disk is full."),
     "error_type": Word("The kind of error", "OSError"),

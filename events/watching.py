@@ -124,6 +124,14 @@ def attention(user: AbstractBaseUser, item_id: int) -> Attention:
     return Attention(user.pk in found.watching, user.pk in found.muted)
 
 
+def muted_by(user: AbstractBaseUser, item_ids: Collection[int]) -> set[int]:
+    """Return those of some items that a user muted."""
+    if not item_ids:
+        return set()
+    theirs = Watch.objects.filter(user_id=user.pk, item_id__in=item_ids, muted=True)
+    return set(theirs.values_list("item_id", flat=True))
+
+
 def watch(user: AbstractBaseUser, item_id: int) -> None:
     """Be told of an item's comments; nothing is recorded where it was decided so before."""
     _decide(user, item_id, ItemWatched, lambda row: row is not None and row.watching is True)

@@ -19,6 +19,7 @@ from workers.handle import Handle
 from workers.jobs import Params, job
 
 PAGE = 500  # rows between two words about progress
+FETCHED = 50  # rows of the database at once: a comment may be long
 
 # What a spreadsheet takes for a formula, and what some strip before they look (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -29,20 +30,39 @@ def export(handle: Handle, params: Params) -> dict[str, Any]:
     """Write every comment that the owner may read to a CSV file to download."""
     readable = items.readable_by(handle.user())
     comments = Comment.objects.filter(item__in=readable).select_related("item").order_by("event_id")
-    total = comments.count()
-    written = io.StringIO()
-    sheet = csv.writer(written)
-    sheet.writerow(["item", "title", "comment", "author", "text", "created at", "edited at"])
-    rows = 0
-    handle.progress(0, total, "Looking for comments")
-    for rows, comment in enumerate(comments.iterator(PAGE), start=1):
-        sheet.writerow(_row(comment))
-        if rows % PAGE == 0:
-            handle.progress(rows, max(rows, total), "Writing rows")
-    handle.progress(rows, rows, "Keeping the file")
+    sheet = Sheet(handle, comments.iterator(FETCHED), comments.count())
     name = f"comments-{timezone.now():%Y-%m-%d}.csv"
-    url = handle.attach(name, written.getvalue().encode("utf-8-sig"), content_type="text/csv; charset=utf-8")
-    return {"rows": rows, "url": url, "file": name}
+    url = handle.attach(name, sheet.lines(), content_type="text/csv; charset=utf-8")
+    return {"rows": sheet.rows, "url": url, "file": name}
+
+
+class Sheet:
+    """Comments as CSV, row by row: neither they nor the file need stand in memory as a whole."""
+
+    def __init__(self, handle: Handle, comments: Iterator[Comment], total: int) -> None:
+        self.rows = 0
+        self._handle = handle
+        self._comments = comments
+        self._total = total
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the file's lines, and tell how far it is."""
+        self._handle.progress(0, self._total, "Looking for comments")
+        yield "\ufeff".encode() + _line(
+            ["item", "title", "comment", "author", "text", "created at", "edited at"]
+        )
+        for comment in self._comments:
+            yield _line(_row(comment))
+            self.rows += 1
+            if self.rows % PAGE == 0:
+                self._handle.progress(self.rows, max(self.rows, self._total), "Writing rows")
+        self._handle.progress(self.rows, self.rows, "Keeping the file")
+
+
+def _line(cells: list[str]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerow(cells)
+    return written.getvalue().encode()
 
 
 def _row(comment: Comment) -> list[str]:

@@ -79,6 +79,10 @@ class Audience:
         """Return who reads a channel."""
         return self._by.get(("channel", channel), ())
 
+    def of_user(self, user_id: str) -> Collection[Subscriber]:
+        """Return the streams that a user has open."""
+        return self._by.get(("user_id", user_id), ())
+
     def heed(self, changed: AccessChanged) -> None:
         """End the streams whose permission a change of access may concern; they may try again."""
         named = [("user_id", changed.user_id), ("channel", changed.channel), ("session", changed.session)]

@@ -58,7 +58,7 @@ class Hub:
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
         self.deliveries = Deliveries()
-        self.presence = Reporter(tell=self._tell)
+        self.presence = Reporter(tell=self._tell, of_user=self.audience.of_user)
         # All connections but one, which is the hub's: it must not wait behind a crowd.
         self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
         self.running = asyncio.Event()
@@ -146,8 +146,7 @@ class Hub:
     def join(self, subscriber: Subscriber) -> None:
         """Hand events to a subscriber from now on; end it where there is no room.
 
-        A change of access placed since the reader's permission was checked may have gone unseen by
-        that check, and ends the stream at once.
+        A change of access that the check of its permission may not have seen ends it at once.
         """
         if not self.audience.add(subscriber):
             # Whoever is here stays for long: not as soon as after other ends.
@@ -160,6 +159,7 @@ class Hub:
             subscriber.end("revoked", retry_seconds=REVOKED_RETRY_SECONDS)
         for event in self.ring.after([names.ACCESS], subscriber.since.position):
             subscriber.heed(read_change(event.data))
+        self.presence.heed(self.ring.after([f"user:{subscriber.reader.user_id}"], subscriber.since.position))
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
@@ -194,6 +194,7 @@ class Hub:
         readers = (reader for channel in run.channels for reader in self.audience.of(channel))
         taken = sum(reader.push(run) for reader in readers)
         self.deliveries.heed((event.frame for event in run.events), taken)
+        self.presence.heed(run.events)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""

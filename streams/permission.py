@@ -12,6 +12,7 @@ from django.contrib.sessions.models import Session
 from django.db import close_old_connections
 from django.http import HttpRequest
 
+from events import preferences
 from events.access import session_digest
 from events.channels import Channel, authorise, parse
 from events.errors import (
@@ -56,6 +57,7 @@ def by_session(request: HttpRequest, choose: Choose) -> Admitted:
         session_key=key,
         expires_at=expires_at(key),
         username=user.get_username(),
+        hidden=_is_hidden(user),
     )
     return reader, frozenset(channels)
 
@@ -72,8 +74,13 @@ def by_grant(grant: Grant, choose: Choose) -> Admitted:
         expires_at=float(grant.expires_at),
         username=user.get_username(),
         grant=grant,
+        hidden=_is_hidden(user),
     )
     return reader, frozenset(channels)
+
+
+def _is_hidden(user: AbstractBaseUser) -> bool:
+    return bool(settings.STREAMS_PRESENCE) and preferences.is_hidden(user)
 
 
 def readable(user: AbstractBaseUser, names: Sequence[str], *, field: str) -> list[Channel]:
@@ -139,4 +146,5 @@ async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
         again, _ = await admit_again(reader, lambda user: sorted(channels))
     except TickertapeError:
         return False
-    return again.user_id == reader.user_id
+    # Who hides, or shows themselves, is heard of; a hub that missed it learns it from their next opening.
+    return (again.user_id, again.hidden) == (reader.user_id, reader.hidden)

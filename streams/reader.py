@@ -24,3 +24,4 @@ class Reader:
     expires_at: float | None = None  # Unix seconds
     username: str = field(default="", repr=False)
     grant: Grant | None = None  # in place of a session
+    hidden: bool = False  # others are not to be shown what they have open

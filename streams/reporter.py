@@ -8,10 +8,12 @@ but these reports waits for Redis, and while it is away who is present is not kn
 
 import asyncio
 import contextlib
+import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,9 +23,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from events.preferences import PreferencesChanged
 from events.registry import encode
 from streams import presence, sse
-from streams.batch import Transient, redis_channel
+from streams.batch import Published, Transient, redis_channel
 from streams.presence import ANYWHERE, BEAT, CHANGE, KEY, PresenceChanged
 from streams.subscriber import Subscriber
 
@@ -34,16 +37,22 @@ ROUND = 8  # reports in which every place is said to be kept: well within KEEP_S
 LOOKS = 5  # reports in which every connection is looked at, whether its peer is still there
 ANSWER_SECONDS = 1.0  # longest that a report waits for Redis, to connect and to answer each
 SAY_MS = 900  # between two frames of one item, at the least; below a second, which a report is not exact to
+NOBODY = ""  # stands at an item for those who do not want to be shown there; Redis is not told
 AT_ONCE = 200  # people or places of one question: neither Redis nor the loop is held up by a crowd
 
+_WISH = f"\nevent: {PreferencesChanged.name()}\n".encode()
+_HEAD = 80  # bytes of a frame in which its event's name ends: a cursor is shorter than half of it
+
 Tell = Callable[[Transient], None]
+OfUser = Callable[[str], Collection[Subscriber]]
 
 
 class Reporter:
     """What one hub's subscribers are to presence."""
 
-    def __init__(self, *, tell: Tell) -> None:
+    def __init__(self, *, tell: Tell, of_user: OfUser) -> None:
         self._tell = tell
+        self._of_user = of_user
         self._here: dict[str, dict[str, int]] = {}  # connections by place and user
         self._names: dict[str, str] = {}  # of users who are here, as a place names them
         self._counted: dict[Subscriber, bool] = {}  # with whether their peer has fallen silent
@@ -73,18 +82,31 @@ class Reporter:
         if self._counted.pop(subscriber, True) is False:
             self._discount(subscriber)
 
+    def heed(self, events: Iterable[Published]) -> None:
+        """Hide whom events say to have hidden, and show who shows themselves."""
+        for event in events:
+            if event.frame.find(_WISH, 0, _HEAD) < 0:
+                continue
+            said = json.loads(event.data)
+            for subscriber in list(self._of_user(said["user_id"])):
+                counted = self._counted.get(subscriber) is False
+                if counted:
+                    self._discount(subscriber)
+                subscriber.reader = replace(subscriber.reader, hidden=said.get("presence") == "hidden")
+                if counted:
+                    self._count(subscriber)
+
     def _count(self, subscriber: Subscriber) -> None:
-        user_id = subscriber.reader.user_id
-        for place in _places(subscriber):
+        reader = subscriber.reader
+        for place, user_id in _places(subscriber):
             people = self._here.setdefault(place, {})
             if user_id not in people:
                 self._changed.setdefault(place, set()).add(user_id)
             people[user_id] = people.get(user_id, 0) + 1
-        self._names.setdefault(user_id, presence.person(user_id, subscriber.reader.username))
+        self._names.setdefault(reader.user_id, presence.person(reader.user_id, reader.username))
 
     def _discount(self, subscriber: Subscriber) -> None:
-        user_id = subscriber.reader.user_id
-        for place in _places(subscriber):
+        for place, user_id in _places(subscriber):
             people = self._here[place]
             people[user_id] -= 1
             if not people[user_id]:
@@ -93,8 +115,8 @@ class Reporter:
                 if not people:
                     del self._here[place]
                     self._latest.pop(place, None)
-        if user_id not in self._here.get(ANYWHERE, ()):
-            del self._names[user_id]
+        if subscriber.reader.user_id not in self._here.get(ANYWHERE, ()):
+            del self._names[subscriber.reader.user_id]
 
     def latest(self, channels: Iterable[str]) -> list[bytes]:
         """Return what is known of the channels: who comes is told it first."""
@@ -240,6 +262,7 @@ class Reporter:
     def _differences(self, place: str, users: Iterable[str]) -> Iterator[tuple[list[str], list[str]]]:
         """Yield who came to a place, each with their name, and who went; some at a time, at least once."""
         here, told = self._here.get(place, {}), self._told.get(place, set())
+        users = [user for user in users if user != NOBODY]
         come = [(user, self._shown(place, user)) for user in users if user in here and user not in told]
         gone = [user for user in users if user not in here and user in told]
         for at in range(0, max(1, len(come), len(gone)), AT_ONCE):
@@ -285,8 +308,10 @@ async def _left_unsaid(pipe: Any, asked: list[str]) -> set[str]:
     return {place for place, left in zip(asked, await pipe.execute(), strict=True) if left}
 
 
-def _places(subscriber: Subscriber) -> Iterator[str]:
-    yield ANYWHERE
+def _places(subscriber: Subscriber) -> Iterator[tuple[str, str]]:
+    """Yield where somebody is, and as whom."""
+    reader = subscriber.reader
+    yield ANYWHERE, reader.user_id
     for channel in subscriber.channels:
         if channel.startswith("item:"):
-            yield channel
+            yield channel, NOBODY if reader.hidden else reader.user_id

@@ -1,6 +1,7 @@
 """The HTTP API of jobs: ask for one, see where it stands, stop it; or stay and listen to it."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from django.utils.http import content_disposition_header
 from ninja import Query, Router, Status
 from pydantic import BaseModel, Field
 
-from events import jobs, log
+from events import jobs, log, runs
 from events.channels import user_channel
 from events.errors import FieldError, Invalid
 from events.idempotency import DESCRIBED, once
@@ -55,6 +56,9 @@ class JobOut(BaseModel):
     started_at: datetime | None = Field(description="When the latest try began")
     ended_at: datetime | None
     stream: str = Field(description="The address of its stream")
+    # Answers that were kept for an Idempotency-Key may be older than these.
+    stopping: bool = Field(False, description="It runs, and was asked to stop")
+    file: str | None = Field(None, description="Where to download what it made, while that is kept")
 
 
 _ASKED: dict[str, Any] = {
@@ -82,7 +86,7 @@ def start_job(request: HttpRequest, name: str, response: HttpResponse) -> Any:
 
     def effect() -> JobOut:
         made.append(work.start(user, name, params))
-        return _job(made[0], None)
+        return _out(made)[0]
 
     status = once(request, JobOut, effect, status=202)
     out: JobOut = status.value
@@ -106,17 +110,17 @@ def list_jobs(request: HttpRequest, paging: Query[Paging]) -> Page[JobOut]:
     """Return one's own jobs, newest first. Stream one's own channel from `cursor` to stay up to date."""
     user, before = user_of(request), paging.after_id()
 
-    def query() -> tuple[list[Job], dict[UUID, Any]]:
+    def query() -> tuple[list[Job], list[JobOut]]:
         found = jobs.jobs_of(user).order_by("-event_id")
         if before is not None:
             found = found.filter(event_id__lt=before)
         rows = list(found[: paging.limit + 1])
-        return rows, jobs.progress_of([row.pk for row in rows])
+        return rows, _out(rows)
 
-    (rows, progress), cursor = log.snapshot([user_channel(user.pk)], query)
+    (rows, described), cursor = log.snapshot([user_channel(user.pk)], query)
     shown, more = split(rows, paging)
     return Page[JobOut](
-        results=[_job(row, progress.get(row.pk)) for row in shown],
+        results=described[: len(shown)],
         next=next_token(shown[-1].event_id if more else None),
         cursor=str(cursor),
     )
@@ -125,8 +129,7 @@ def list_jobs(request: HttpRequest, paging: Query[Paging]) -> Page[JobOut]:
 @router.get("/jobs/{name}", response={200: JobOut, _ERRORS: Problem})
 def get_job(request: HttpRequest, name: str) -> JobOut:
     """Return a job of one's own, by its id."""
-    job = jobs.get_job(user_of(request), _id(name))
-    return _job(job, jobs.progress_of([job.pk]).get(job.pk))
+    return _out([jobs.get_job(user_of(request), _id(name))])[0]
 
 
 @router.delete("/jobs/{name}", response={204: None, _ERRORS: Problem})
@@ -170,20 +173,27 @@ def _id(text: str) -> UUID:
     return job_id
 
 
-def _job(job: Job, progress: Any) -> JobOut:
-    return JobOut.model_validate(
-        {
-            "id": str(job.pk),
-            "name": job.name,
-            "state": job.state,
-            "progress": progress,
-            "result": job.result,
-            "error": job.error or None,
-            "params": job.params,
-            "tries": job.tries,
-            "created_at": job.queued_at,
-            "started_at": job.started_at,
-            "ended_at": job.ended_at,
-            "stream": f"/streams/jobs/{job.pk}/",
-        }
-    )
+def _out(rows: Sequence[Job]) -> list[JobOut]:
+    ids = [job.pk for job in rows]
+    progress, stopping, files = jobs.progress_of(ids), runs.stopping(ids), runs.with_files(ids)
+    return [
+        JobOut.model_validate(
+            {
+                "id": str(job.pk),
+                "name": job.name,
+                "state": job.state,
+                "progress": progress.get(job.pk),
+                "result": job.result,
+                "error": job.error or None,
+                "params": job.params,
+                "tries": job.tries,
+                "created_at": job.queued_at,
+                "started_at": job.started_at,
+                "ended_at": job.ended_at,
+                "stopping": job.pk in stopping,
+                "file": f"/api/jobs/{job.pk}/file" if job.pk in files else None,
+                "stream": f"/streams/jobs/{job.pk}/",
+            }
+        )
+        for job in rows
+    ]

@@ -1,11 +1,20 @@
 """The digest as a mail: written, sent, and said to be sent.
 
-The mail server is greeted before anything is claimed: while it is away, everything waits.
+The mail server is greeted before anything is claimed: while it is away, everything waits. What it
+certainly did not take, for a reason that passes, is given back and waits, too.
 """
 
 import logging
 import time
-from smtplib import SMTPException
+from collections.abc import Sequence
+from smtplib import (
+    SMTP,
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+)
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
@@ -25,36 +34,114 @@ def run(*, seconds: float) -> int:
     if not settings.EMAIL_URL:
         return 0
     deadline = time.monotonic() + seconds
-    server = get_connection()
+    line = Line(get_connection())
     count = 0
     try:
         for user_id in digests.due(timezone.now()):
             if time.monotonic() > deadline:
                 break
-            server.open()  # nothing, where it is open
-            digest = digests.claim(user_id, timezone.now())
-            if digest and _send(digest, server):
-                count += 1
+            count += _mail(user_id, line)
     except (SMTPException, OSError) as error:
         logger.warning("The mail server is away; digests wait.", extra={"error": type(error).__name__})
     finally:
-        server.close()
+        line.close()
     return count
 
 
-def _send(digest: Digest, server: BaseEmailBackend) -> bool:
+class Line:
+    """A connection to the mail server, and what is known of the mail that went over it last."""
+
+    def __init__(self, server: BaseEmailBackend) -> None:
+        self.server = server
+        self.mails = 0  # that this connection has carried
+        self.handed = False  # the last one's text was given to it, so that it may have been taken
+
+    def open(self) -> None:
+        """Greet the server, anew where it has hung up; raises what smtplib does while it is away."""
+        there = self._smtp
+        if there is not None and not _answers(there):
+            self.close()
+        if self.server.open():
+            self.mails = 0
+
+    def send(self, message: EmailMultiAlternatives) -> None:
+        """Hand a mail over; `handed` says whether one that this raises for may have arrived all the same."""
+        smtp = self._smtp
+        self.handed = smtp is None  # of what is not SMTP nobody knows
+        if smtp is not None:
+            given = type(smtp).data
+
+            def data(text: Any) -> Any:
+                self.handed = True
+                return given(smtp, text)
+
+            vars(smtp)["data"] = data  # smtplib calls it between the envelope and the text
+        message.send()
+        self.mails += 1
+
+    def close(self) -> None:
+        """Hang up."""
+        self.server.close()
+
+    @property
+    def _smtp(self) -> SMTP | None:
+        smtp = getattr(self.server, "connection", None)
+        return smtp if isinstance(smtp, SMTP) else None
+
+
+def _answers(smtp: SMTP) -> bool:
     try:
-        _write(digest, server).send()
-    except (SMTPException, OSError, ValueError) as error:  # the last for what is no address
-        logger.warning(
-            "A digest may not have been sent; it is not tried again.",
-            extra={"correlation_id": str(digest.correlation_id), "error": type(error).__name__},
-        )
-        digests.failed(digest, error)
-        server.close()
+        return smtp.noop()[0] == 250
+    except (SMTPException, OSError):
         return False
-    digests.sent(digest)
-    return True
+
+
+def _mail(user_id: int, line: Line) -> bool:
+    """Mail one user's digest, if there is one; tell whether it was sent."""
+    while True:
+        line.open()  # before anything is claimed
+        used = line.mails
+        digest = digests.claim(user_id, timezone.now())
+        if digest is None:
+            return False
+        try:
+            line.send(_write(digest, line.server))
+        except (SMTPException, OSError, ValueError) as error:  # the last for what is no address
+            line.close()
+            if not _give_up(digest, error, line) and used:
+                continue  # perhaps it takes so many of one connection: what is given back goes by another
+            return False
+        digests.sent(digest)
+        return True
+
+
+def _give_up(digest: Digest, error: Exception, line: Line) -> bool:
+    """Give a claim back where that cannot send it twice and may send it once; tell whether it is over."""
+    over = not _passes(error, line.handed)
+    said = "A digest may not have been sent; it is not tried again." if over else "A digest waits."
+    logger.warning(said, extra={"correlation_id": str(digest.correlation_id), "error": type(error).__name__})
+    if over:
+        digests.failed(digest, error)
+    else:
+        digests.give_back(digest)
+    return over
+
+
+def _passes(error: Exception, handed: bool) -> bool:
+    """Tell whether a mail was certainly not taken, and may be later (RFC 5321, 4.2.1: a code from 400 on)."""
+    codes: Sequence[int]
+    match error:
+        case SMTPRecipientsRefused():
+            codes = [code for code, _ in error.recipients.values()]
+        case SMTPResponseException():
+            codes = [error.smtp_code]
+        case SMTPServerDisconnected():
+            return not handed
+        case SMTPException() | ValueError():  # there is no way to say it
+            return False
+        case _:
+            return not handed  # the network's
+    return all(400 <= code < 500 for code in codes)
 
 
 def _write(digest: Digest, server: BaseEmailBackend) -> EmailMultiAlternatives:

@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import redis
@@ -24,7 +24,7 @@ from redis.retry import Retry
 from events import registry, runs
 from events.channels import job_channel
 from events.errors import Conflict, FieldError, Invalid
-from events.jobs import JobOver, JobProgressed
+from events.jobs import JobOver, JobProgressed, JobState, State
 from events.runs import Claim
 from streams import sse
 from streams.batch import Transient, redis_channel
@@ -64,6 +64,7 @@ class Pulse(threading.Thread):
             retry=Retry(NoBackoff(), 0),
         )
         self._redis_from = 0.0
+        self._said_stopping = False
 
     def give(self, progress: JobProgressed) -> None:
         """Tell this next, in place of what was not told yet."""
@@ -115,16 +116,29 @@ class Pulse(threading.Thread):
             self.stirred.set()
         if news is not None:
             self._publish(news)
+        if self.cancelled and not self._said_stopping:
+            self._said_stopping = self._publish(
+                JobState(
+                    job_id=str(self._held.job_id),
+                    task_type=self._held.name,
+                    state=State.RUNNING,
+                    progress=latest and latest.model_dump(mode="json", exclude={"job_id"}),
+                    stopping=True,
+                )
+            )
 
-    def _publish(self, news: JobProgressed) -> None:
+    def _publish(self, news: JobProgressed | JobState) -> bool:
+        """Tell who listens now; return whether Redis took it."""
         if time.monotonic() < self._redis_from:
-            return
+            return False
         frame = sse.transient(news.name(), registry.encode(news.model_dump(mode="json")))
         message = Transient(job_channel(self._held.job_id), news.name(), frame)
         try:
             self._redis.publish(redis_channel(), message.pack())
         except (RedisError, OSError):
             self._redis_from = time.monotonic() + PAUSE_SECONDS
+            return False
+        return True
 
 
 class Handle:
@@ -182,14 +196,27 @@ class Handle:
             sse.check_name(event)
         runs.send(self._held, data, event=event)
 
-    def attach(self, name: str, content: bytes, *, content_type: str) -> str:
-        """Keep a file for the job's owner; return the address to download it from."""
+    def attach(self, name: str, content: bytes | Iterable[bytes], *, content_type: str) -> str:
+        """Keep a file for the job's owner; return the address to download it from.
+
+        Pieces are taken one by one, and refused as soon as they are too much. Raises Invalid, and as
+        `check` does.
+        """
         self.check()
-        if len(content) > settings.WORKERS_JOB_FILE_BYTES:
-            error = FieldError("content", f"must have at most {settings.WORKERS_JOB_FILE_BYTES} bytes")
-            raise Invalid(errors=(error,))
+        content = _bounded([content] if isinstance(content, bytes) else content)
         runs.attach(self._held, name=name, content=content, content_type=content_type)
         return f"/api/jobs/{self.id}/file"
+
+
+def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a file's pieces while they are not too much."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > settings.WORKERS_JOB_FILE_BYTES:
+            error = FieldError("content", f"must have at most {settings.WORKERS_JOB_FILE_BYTES} bytes")
+            raise Invalid(errors=(error,))
+        yield piece
 
 
 def insist(work: Callable[[], T]) -> T:

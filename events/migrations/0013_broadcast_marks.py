@@ -1,11 +1,14 @@
 from django.db import migrations, models
 
 # Of what was told before: the event that told it, or the plan's where that was pruned.
+# One pass over the log, however many there are.
 TOLD = """
-UPDATE events_broadcast b SET alert_id = coalesce(
-    (SELECT max(e.id) FROM events_event e
-     WHERE e.type = 'SystemAlert' AND e.data::json->>'broadcast_id' = b.id::text), b.event_id)
-WHERE b.begun
+UPDATE events_broadcast b SET alert_id = coalesce(told.id, b.event_id)
+FROM events_broadcast each LEFT JOIN (
+    SELECT e.data::json->>'broadcast_id' AS broadcast_id, max(e.id) AS id FROM events_event e
+    WHERE e.type = 'SystemAlert' GROUP BY 1
+) told ON told.broadcast_id = each.id::text
+WHERE b.begun AND b.id = each.id
 """
 
 

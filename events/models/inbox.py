@@ -34,6 +34,7 @@ class Preferences(models.Model):
     quiet_start = models.TextField(null=True)
     quiet_end = models.TextField(null=True)
     time_zone = models.TextField()
+    presence = models.TextField(default="shown", db_default="shown")
 
     class Meta:
         """A word that is its own plural."""

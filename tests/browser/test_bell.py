@@ -150,6 +150,9 @@ def test_a_muted_item_is_silent_in_every_tab_until_it_is_unmuted(alice, bob, ope
     expect(one.notes.first).to_have_text("bob commented on “Other”")
     assert [row["count"] for row in unread(alice, item)] == [1]
 
+    two.page.reload()
+    two.counts(2)
+    two.open_bell()
     two.note(words).get_by_role("button", name="Unmute").click()
     expect(one.note(words).get_by_role("button", name="Mute", exact=False)).to_contain_text("Mute")
     comment(bob, item, "Heard again")

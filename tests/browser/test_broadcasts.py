@@ -266,6 +266,48 @@ def test_what_a_user_wants_to_hear_of_none_of_is_not_shown_but_what_is_critical_
         bob.put("/api/preferences", json={"types": {"broadcast": "live"}})
 
 
+NOTED = """() => {
+  window.shown = [];
+  const note = ({ addedNodes }) => addedNodes.forEach((each) => window.shown.push(each.textContent ?? ""));
+  const observer = new MutationObserver((changes) => changes.forEach(note));
+  observer.observe(document, { childList: true, subtree: true });
+}"""
+
+
+@pytest.mark.parametrize("way", ["off", "live"])
+def test_until_it_is_known_what_one_wishes_nothing_is_shown_that_may_be_unwished_and_nothing_lost(
+    stack, open_tab, way
+):
+    admin, bob, held = stack.login("admin"), stack.login("bob"), []
+    bob.post("/api/notifications/read-all")
+    bob.put("/api/preferences", json={"types": {"broadcast": way}})
+    tab = open_tab()
+    tab.log_in("bob")
+    tab.page.add_init_script(f"({NOTED})()")
+
+    def hold(route):  # the answer does not come
+        held.append(route)
+
+    tab.page.route("**/api/preferences", hold)
+    try:
+        tab.page.goto("/")
+        tab.counts(0)
+        for message, severity in (("Fire", "critical"), ("Cake", "info"), ("Flood", "critical")):
+            said = {"message": message, "severity": severity, "audience": {"all": True}}
+            assert admin.post("/api/broadcasts", json=said).status_code == 201
+        all_show([tab], "Fire")
+        all_show([tab], "Flood")
+        tab.counts(2 if way == "off" else 3)
+        if way == "live":
+            all_show([tab], "Cake")
+        assert held, "nobody asked what is wished, so this tests nothing"
+        assert any("Cake" in text for text in tab.page.evaluate("window.shown")) == (way == "live")
+    finally:
+        bob.put("/api/preferences", json={"types": {"broadcast": "live"}})
+        for route in held:
+            route.abort()
+
+
 def test_a_link_that_is_none_of_the_webs_is_no_link(stack, open_tab):
     """The server takes none; what an older log may hold is not made one either."""
     tab = open_tab("bob")

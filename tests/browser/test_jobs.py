@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.proxy import Proxy
 from tests.stack import Stack, eventually
+from tests.test_end_to_end import comment, item_of
 from tests.workers.test_jobs import kill_children
 
 LEASE_SECONDS = 3
@@ -20,6 +21,7 @@ def crew(postgres, valkey, chromium, tmp_path_factory):
         valkey,
         tmp_path_factory.mktemp("cards"),
         name="cards",
+        DJANGO_SETTINGS_MODULE="tests.working.settings",
         WORKERS_JOB_LEASE_SECONDS=str(LEASE_SECONDS),
         EVENTS_JOBS_PER_USER="3",
     )
@@ -151,6 +153,30 @@ def test_the_jobs_channel_is_left_when_it_is_over(panel, crew):
     eventually(lambda: channels() == [[f"job%3A{job}"], []])
 
 
+def test_the_light_stays_live_while_a_jobs_channel_comes_and_goes(crew, open_tab):
+    """The stream is another one each time, from the same place: nothing is wrong, so nobody hears of it."""
+    alice = crew.login("alice")
+    item = item_of(alice)
+    tab = open_tab("alice", f"/items/{item}", at=crew.url("daphne"))
+    tab.is_live()
+    tab.mark()
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    job = alice.post("/api/jobs/slow", json={"steps": 4, "seconds": 2}).json()["id"]
+
+    def channels():
+        tab.page.evaluate("1")  # Playwright hears of requests while it is asked something
+        return [f"job%3A{job}" in url for url in asked if "/streams/me/" in url]
+
+    eventually(lambda: channels() == [True, False])
+    eventually(lambda: over(alice.get(f"/api/jobs/{job}").json()))
+    comment(alice, item, "Heard all the same")
+    tab.shows("Heard all the same")
+    assert tab.lights == ["live"]
+    assert tab.not_reloaded
+
+
 def test_two_users_have_their_own(panel):
     alice, bob = panel(), panel("bob")
     alice.start_slow(seconds=0.5)
@@ -160,6 +186,39 @@ def test_two_users_have_their_own(panel):
     bob.shows_job("Failed", line="It was told to fail at step 10.")
     for tab in (alice, bob):
         expect(tab.jobs).to_have_count(1)
+
+
+def test_what_a_job_sends_is_on_its_card_in_every_tab_also_late(panel, crew):
+    tabs = [panel(), panel()]
+    client = crew.login("alice")
+    client.post("/api/jobs/tells", json={"many": 40, "seconds": 1})
+    sent = ["two\nlines", '[1,{"a":null}]', 'my_event: {"x":1}']
+    for tab in tabs:
+        tab.shows_job("Done")
+        expect(tab.jobs.first.locator(".job__sent li")).to_have_text(sent)
+    late = panel()
+    late.shows_job("Done")
+    expect(late.jobs.first.locator(".job__sent li")).to_have_text(sent)
+
+    client.post("/api/jobs/deaf", json={"seconds": 60})
+    for tab in [*tabs, panel()]:
+        tab.shows_job("Running")
+        expect(tab.jobs.first.get_by_role("list", name="What it sent")).to_have_text('{"try":1}')
+
+
+def test_every_tab_says_that_a_job_is_to_stop_also_late(panel, crew):
+    here, there = panel(), panel()
+    crew.login("alice").post("/api/jobs/deaf", json={"seconds": 60})
+    for tab in (here, there):
+        tab.shows_job("Running")
+
+    here.page.get_by_role("button", name="Cancel: deaf").click()
+
+    for tab in (here, there, panel()):
+        tab.shows_job("Stopping", seconds=4)
+        expect(tab.page.get_by_role("button", name="Cancel: deaf")).to_have_attribute("aria-disabled", "true")
+    for tab in (here, there):
+        tab.shows_job("Cancelled", seconds=15)
 
 
 # --- What goes wrong --------------------------------------------------------------------------------
@@ -281,6 +340,13 @@ def test_an_export_is_downloaded(panel, crew):
     text = download.value.path().read_text(encoding="utf-8-sig")
     assert text.startswith("item,title,comment")
     assert "'=1+1" in text
+
+    with crew.connect() as connection:
+        connection.execute("DELETE FROM events_jobfile")
+    tab.page.reload()
+    tab.open_jobs()
+    tab.shows_job("Done", line=re.compile(r"^\d+ comments?\. The file is no longer kept\.$"))
+    expect(tab.page.get_by_role("link", name=re.compile("Download"))).to_be_hidden()
 
 
 def test_the_bell_leads_to_the_job_that_it_tells_of(panel):

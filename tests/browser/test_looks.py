@@ -1,12 +1,14 @@
 """What a screenshot would show, as far as it can be counted: contrast, width, names, bars, policy."""
 
 import pytest
+from playwright.sync_api import expect
 
 from tests import npm
 from tests.browser import axe
-from tests.browser.states import STATES, World
+from tests.browser.states import LONG_WORD, STATES, World
 from tests.browser.tab import Tab
-from tests.test_end_to_end import item_of
+from tests.stack import eventually
+from tests.test_end_to_end import comment, item_of
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text of any size
 
@@ -76,6 +78,41 @@ def test_every_state_can_be_read_on_a_phone_and_on_a_desk(world, open_tab, schem
     for name, reach in STATES.items():
         reach(tab, world)
         assert faults_of(tab) == [], name
+
+
+def edges(tab: Tab, selector: str) -> dict[str, float]:
+    """Return where something stands in the window."""
+    return tab.page.locator(selector).first.evaluate("each => each.getBoundingClientRect().toJSON()")
+
+
+def test_on_a_phone_nothing_stands_in_the_way_of_anything(stack, world, open_tab):
+    """The bell's count is beside the user's mark; a toast above an item's title, scrolled or not."""
+    admin, item = stack.login("admin"), item_of(world.alice, title=f"{LONG_WORD} and more")
+    for number in range(12):
+        comment(world.alice, item, f"Comment {number}")
+    tab = open_tab("alice", f"/items/{item}", viewport={"width": 360, "height": 640})
+    tab.is_live()
+    expect(tab.bell.locator(".badge")).to_be_visible()
+    assert edges(tab, ".bell .badge")["right"] + 12 <= edges(tab, ".bar__user")["left"]
+    assert edges(tab, ".bar__user-area")["right"] <= 360
+
+    said = {"title": "Maintenance", "message": "Back at noon", "audience": {"all": True}}
+    sent = admin.post("/api/broadcasts", json=said).json()["id"]
+    try:
+        expect(tab.page.locator(".toast")).to_be_visible()
+        for wheel in (0, 5_000, -5_000):
+            tab.page.mouse.move(180, 400)
+            tab.page.mouse.wheel(0, wheel)
+            eventually(
+                lambda: 0 <= edges(tab, ".toast")["top"] < edges(tab, ".toast")["bottom"]
+                <= edges(tab, ".item__title")["top"] < 500, every=0.1,
+            )  # fmt: skip
+            assert faults_of(tab) == []
+        tab.page.get_by_role("button", name="Dismiss").click()
+        expect(tab.page.locator(".toast")).to_have_count(0)
+        assert edges(tab, "#toasts")["height"] == 0
+    finally:
+        admin.delete(f"/api/broadcasts/{sent}")
 
 
 def test_the_pages_policy_lets_nothing_in(open_tab):

@@ -52,6 +52,30 @@ def test_two_people_with_two_tabs_each_see_each_other_come_and_go(stack, open_ta
     shows(admin, "Also open by alice and bob")
 
 
+def test_who_hides_in_their_preferences_is_not_shown_and_still_sees_the_others(stack, open_tab):
+    item = item_of(stack.login("alice"))
+    alice, bob = open_tab("alice", f"/items/{item}"), open_tab("bob", f"/items/{item}")
+    shows(alice, "Also open by bob")
+    shows(bob, "Also open by alice")
+    label = "Do not show others what I have open"
+    try:
+        for hidden in (True, False):
+            bob.open_bell()
+            bob.page.get_by_role("button", name="Preferences").click()
+            dialog = bob.page.get_by_role("dialog", name="Preferences")
+            expect(dialog.get_by_label(label)).to_be_checked(checked=not hidden)
+            dialog.get_by_label(label).set_checked(hidden)
+            dialog.get_by_role("button", name="Save").click()
+            expect(dialog).to_have_count(0)
+            if hidden:
+                shows_nobody(alice)
+            else:
+                shows(alice, "Also open by bob")
+            shows(bob, "Also open by alice")
+    finally:
+        stack.login("bob").put("/api/preferences", json={"presence": "shown"})
+
+
 def test_while_the_network_is_away_nobody_is_said_to_be_there(stack, open_tab, network):
     item = item_of(stack.login("alice"))
     bob = open_tab("bob", f"/items/{item}")

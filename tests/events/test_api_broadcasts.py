@@ -4,8 +4,12 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from events import audiences, edge
 from events.models import Event
 from tests.events.support import code_of, events_on, fields_of
 
@@ -63,6 +67,63 @@ def test_a_request_that_comes_twice_tells_once(api, users):
 
     assert answers[0].json() == answers[1].json()
     assert len(events_on("system")) == 1
+
+
+def test_a_keyed_request_asks_nobody_within_its_transaction(api, users, monkeypatch):
+    """Who was handed what, Redis says, in its own time."""
+    asked = []
+
+    def delivered(ids):
+        asked.append(connection.in_atomic_block)
+        return dict.fromkeys(ids, 3)
+
+    monkeypatch.setattr(edge, "_delivered", delivered)
+    admin = api("admin")
+
+    sent = admin.post("/api/broadcasts", EVERYONE, Idempotency_Key="k").json()
+    listed = admin.get("/api/broadcasts").json()["results"]
+
+    assert (sent["delivered"], sent["dismissed"]) == (0, 0)
+    assert listed[0]["delivered"] == 3
+    assert asked == [False]
+
+
+def test_an_estimate_says_how_many_would_get_it_and_how_many_are_connected(api, users, monkeypatch):
+    crew = Group.objects.create(name="crew")
+    crew.user_set.add(users.alice, users.bob)
+    User.objects.filter(pk=users.alice.pk).update(is_active=False)
+    monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk, 999_999})
+    admin, path = api("admin"), "/api/broadcasts/estimate"
+
+    def estimate(**audience):
+        answer = admin.post(path, {"audience": audience})
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    assert estimate(all=True) == {"reach": 3, "connected": 3}
+    assert estimate(groups=["crew"]) == {"reach": 1, "connected": 1}
+    both = [str(users.bob.pk), str(users.admin.pk)]
+    assert estimate(users=both) == {"reach": 2, "connected": 1}
+    monkeypatch.setattr(edge, "_connected", lambda: None)
+    assert estimate(groups=["crew"]) == {"reach": 1, "connected": None}
+    assert not Event.objects.filter(type__in=["BroadcastPlanned", "SystemAlert"]).exists()
+
+    assert fields_of(admin.post(path, {"audience": {}}), 422) == ["audience"]
+    assert fields_of(admin.post(path, {"audience": {"groups": ["nobody"]}}), 422) == ["audience.groups[0]"]
+    assert fields_of(admin.post(path, {}), 422) == ["audience"]
+    assert code_of(api("bob").post(path, {"audience": {"all": True}}), 403) == "may_not_broadcast"
+    assert code_of(api().post(path, {"audience": {"all": True}}), 401) == "not_logged_in"
+
+
+def test_an_estimate_counts_once_and_tells_the_database_of_no_connection(api, users, monkeypatch):
+    Group.objects.create(name="crew").user_set.add(users.alice)
+    monkeypatch.setattr(edge, "_connected", lambda: set(range(10_000, 110_000)) | {users.alice.pk})
+    for audience, queries in ((("system",), 1), (("group:crew",), 1)):
+        with CaptureQueriesContext(connection) as asked:
+            found = audiences.estimate(audience)
+        assert len(asked) == queries
+        assert all(len(query["sql"]) < 2_000 for query in asked)
+        assert found.connected == (4 if audience == ("system",) else 1)
 
 
 def test_times_are_given_with_their_offset(api, users):

@@ -212,6 +212,7 @@ def test_the_api_describes_itself(users, api):
         "/api/preferences",
         "/api/broadcasts",
         "/api/broadcasts/active",
+        "/api/broadcasts/estimate",
         "/api/broadcasts/{broadcast_id}",
         "/api/broadcasts/{broadcast_id}/dismiss",
         "/api/jobs",

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -469,41 +468,6 @@ def test_what_is_active_takes_few_queries(users, item):
     ) as queries:
         assert len(messages(users.alice)) == 21
     assert len(queries) <= 8
-
-
-# --- The command -------------------------------------------------------------------------------------
-
-
-def test_the_command_sends_lists_and_recalls(users, group, capsys):
-    call_command("broadcast", "Hello", "--as=admin", "--group=crew", "--severity=warning")
-    said = capsys.readouterr().out
-    broadcast = Broadcast.objects.get()
-    assert said == f"{broadcast.pk} is live, for 1 users.\n"
-
-    call_command("broadcast", "--as=admin", "--list")
-    assert str(broadcast.pk) in capsys.readouterr().out
-
-    call_command("broadcast", "--as=admin", f"--recall={broadcast.pk}")
-    assert types_on("group:crew") == ["SystemAlert", "SystemAlertRecalled"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["Hello", "--as=bob", "--all"], "You may not broadcast"),
-        (["Hello", "--as=nobody", "--all"], "no active user nobody"),
-        (["Hello", "--as=admin"], "audience"),
-        (["--as=admin"], "Give a message"),
-        (["Hello", "--as=admin", "--all", "--link=ftp://x"], "link"),
-        (["Hello", "--as=admin", "--item=abc"], "an item's id is a number"),
-        (["Hello", "--as=admin", f"--item={10**30}"], "an item's id is a number"),
-    ],
-)
-def test_the_command_says_what_is_wrong(users, arguments, said):
-    with pytest.raises(CommandError, match=said):
-        call_command("broadcast", *arguments)
-
-    assert not Broadcast.objects.exists()
 
 
 def test_an_unused_item_is_gone_and_its_broadcast_stays_harmless(users, item):

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events import broadcasts, edge, marks, preferences
@@ -190,7 +192,7 @@ def test_to_whom(users, admin, item, to, heard):
 
 
 def test_how_many_are_connected_is_said_where_it_is_known(users, admin, monkeypatch):
-    monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk, 999_999})
+    monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk})
     estimate = f"{LIST}estimate/"
 
     def words(**more):
@@ -303,6 +305,27 @@ def test_the_list_says_how_each_stands(users, admin, monkeypatch):
     assert row[1] == "1"
     monkeypatch.setattr(edge, "_delivered", lambda ids: None)
     assert 'field-delivered">unknown<' in admin.get(LIST).content.decode()
+
+
+def test_the_list_asks_for_all_names_at_once(users, admin):
+    asked = []
+    for _ in range(2):
+        for person in (users.alice, users.bob, users.carol):
+            send(admin, to="users", users=person.username)
+        with CaptureQueriesContext(connection) as queries:
+            assert "carol" in shown(admin.get(LIST))
+        asked.append(len(queries))
+
+    assert asked[0] == asked[1]
+
+
+def test_many_users_are_named_in_part(users, admin):
+    for n in range(5):
+        User.objects.create_user(f"u{n}")
+    send(admin, to="users", users="alice,bob,u0,u1,u2,u3,u4")
+    User.objects.filter(username="alice").delete()
+
+    assert f"user {users.alice.pk}, bob, u0, u1, u2 and 2 more" in shown(admin.get(LIST))
 
 
 def test_a_live_one_is_changed_but_for_whom_it_was_for(users, admin):

@@ -2,10 +2,12 @@
 
 import json
 from hashlib import sha256
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from events import ingest, jobs
 from events.errors import Invalid
@@ -163,6 +165,25 @@ def test_a_job_of_another_program_tells_its_life_and_one_of_ours_does_that_itsel
 
 
 # --- Appending -------------------------------------------------------------------------------------------
+
+
+def test_whose_the_jobs_are_is_asked_once_for_a_request(users, post, mighty):
+    ours = [str(jobs.queue(users.alice, name="slow", params={}).pk) for _ in range(3)]
+    others = [str(uuid4()) for _ in range(20)]
+
+    def told(job_id, channels):
+        data = {"job_id": job_id, "user_id": "7", "data": 1}
+        return {"channels": channels, "type": "JobSent", "data": data}
+
+    with CaptureQueriesContext(connection) as queries:
+        answer = post({"events": [told(each, [f"job:{each}"]) for each in others]}, mighty)
+    assert answer.status_code == 201, answer.content
+    assert sum("events_job" in query["sql"] for query in queries) == 1
+
+    for wrong in (told(others[0], [f"job:{ours[2]}"]), told(ours[1], [f"job:{others[1]}"])):
+        batch = [told(each, [f"job:{each}"]) for each in others[:2]] + [wrong]
+        [field] = fields_of(post({"events": batch}, mighty), 422)
+        assert field in ("events.2.channels", "events.2.type")
 
 
 def test_a_batch_is_appended_in_its_order(post):

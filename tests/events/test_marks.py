@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import Group
@@ -9,7 +10,16 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import broadcasts, erasure, marks, notifications, preferences, readmodels, watching
+from events import (
+    broadcasts,
+    erasure,
+    marks,
+    notifications,
+    preferences,
+    readmodels,
+    retention,
+    watching,
+)
 from events.broadcasts import BroadcastUnknown
 from events.models import Broadcast, BroadcastMark, Event, Notification
 from events.notifications import NotificationUnknown
@@ -44,6 +54,7 @@ def test_it_stands_in_every_inbox_and_no_row_is_kept(users, api, hello):
             "people": 0,
             "count": 1,
             "delivery": "live",
+            "muted": False,
             "read": False,
             "archived": False,
             "created_at": hello.starts_at.strftime("%FT%TZ"),
@@ -237,6 +248,80 @@ def test_what_they_did_is_folded_from_the_log_to_the_same_rows(users, hello):
 
     assert (rebuilt.removed, rebuilt.added) == (0, 3)
     assert list(BroadcastMark.objects.order_by("user_id", "broadcast_id").values()) == rows
+
+
+def test_all_are_read_by_one_statement_however_many_there_are(users, hello):
+    marks.mark_unread(users.bob, hello.pk)
+    marks.dismiss(users.bob, hello.pk)
+    marks.mark_unread(users.bob, hello.pk)
+    born = BroadcastMark.objects.get().event_id
+    for _ in range(20):
+        broadcasts.send(users.admin, HELLO)
+
+    with CaptureQueriesContext(connection) as queries:
+        marks.read_all(users.bob)
+
+    written = [query["sql"] for query in queries if query["sql"].startswith(("INSERT", "UPDATE"))]
+    assert sum("events_broadcastmark" in sql for sql in written) == 1
+    assert BroadcastMark.objects.filter(user_id=users.bob.pk, read=True, dismissed=False).count() == 21
+    assert BroadcastMark.objects.get(broadcast_id=hello.pk).event_id == born
+
+
+def test_the_marks_of_what_is_long_over_go_and_a_rebuild_agrees(users, monkeypatch):
+    monkeypatch.setattr(retention, "LEFTOVER_BATCH", 2)
+    kept = marks.KEPT.days
+    ends = {
+        "live": {},
+        "expires later": {"expires_at": soon(days=1)},
+        "expired": {"expires_at": soon(days=1 - kept)},
+        "recalled": {"recalled_at": soon(days=1 - kept)},
+        "long expired": {"expires_at": soon(days=-1 - kept)},
+        "long recalled": {"recalled_at": soon(days=-1 - kept), "expires_at": soon(days=9)},
+    }
+    said = {name: broadcasts.send(users.admin, HELLO).pk for name in ends}
+    for person in (users.bob, users.carol):
+        marks.read_all(person)
+        marks.dismiss(person, said["long recalled"])
+    for name, ended in ends.items():
+        Broadcast.objects.filter(pk=said[name]).update(**ended)
+
+    assert dict(retention.sweep())["marks of broadcasts"] == 4
+
+    left = {said[name] for name in ends if not name.startswith("long")}
+    assert set(BroadcastMark.objects.values_list("broadcast_id", flat=True)) == left
+    assert BroadcastMark.objects.count() == 8
+    rebuilt = readmodels.rebuild(readmodels.registered()["marks"])
+    assert (rebuilt.rows, rebuilt.removed, rebuilt.added) == (8, 0, 0)
+    assert dict(retention.sweep())["marks of broadcasts"] == 0
+
+
+BEFORE_0013 = """
+CREATE TEMPORARY TABLE events_broadcast (id uuid, event_id bigint, alert_id bigint, begun boolean);
+CREATE TEMPORARY TABLE events_event (id bigint, type text, data text);
+INSERT INTO events_broadcast (id, event_id, begun)
+SELECT lpad(n::text, 32, '0')::uuid, n, n <> 3 FROM generate_series(1, 4) AS n;
+INSERT INTO events_event
+SELECT 10 * n + m, 'SystemAlert', json_build_object('broadcast_id', lpad(n::text, 32, '0')::uuid)
+FROM generate_series(1, 3) AS n, generate_series(1, 2) AS m;
+INSERT INTO events_event VALUES (99, 'SystemAlertUpdated', '{"broadcast_id": "1"}'), (100, 'Other', 'null');
+"""
+
+
+def test_what_was_told_before_there_was_an_inbox_of_it_is_found_by_one_pass_over_the_log(database):
+    told = import_module("events.migrations.0013_broadcast_marks").TOLD
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(BEFORE_0013)
+        cursor.execute(told)
+        cursor.execute("SELECT event_id, alert_id FROM events_broadcast ORDER BY 1")
+        found = cursor.fetchall()
+        cursor.execute(f"EXPLAIN {told}")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        cursor.execute("DROP TABLE pg_temp.events_broadcast, pg_temp.events_event")
+
+    # Told by several events: the last. Not begun; and one whose telling was pruned.
+    assert found == [(1, 12), (2, 22), (3, None), (4, 4)]
+    assert plan.count("Scan on events_event") == 1
+    assert "SubPlan" not in plan
 
 
 def test_erasure_leaves_marks_of_a_number_and_a_rebuild_agrees(users, hello):

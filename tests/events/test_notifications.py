@@ -3,7 +3,8 @@
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from events import comments, erasure, items, log, notifications, registry, watching
 from events.cursor import Cursor
@@ -57,6 +58,7 @@ def test_a_notification_as_the_api_shows_it(users, api, item):
         "people": 1,
         "count": 1,
         "delivery": "live",
+        "muted": False,
         "read": False,
         "archived": False,
         "created_at": stored.created_at.strftime("%FT%TZ"),
@@ -333,6 +335,26 @@ def test_owners_and_commenters_watch_until_they_do_not(users, api, item, comment
     comments.add_comment(users.bob, item.pk, text="again")
 
     assert attention(api("bob"), item) == (False, False)
+
+
+def test_the_inbox_says_whose_items_are_muted_by_one_more_query_a_page(users, api, told):
+    client = api("alice")
+    loud, quiet = (
+        row["item_id"] for row in client.get("/api/notifications").json()["results"][:2]
+    )  # fmt: skip
+    for which in ("limit=5", "limit=1"):
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(f"/api/notifications?{which}").status_code == 200
+        assert sum("events_watch" in query["sql"] for query in queries) == 1
+    watching.mute(users.alice, int(quiet))
+    watching.watch(users.alice, int(loud))
+    watching.mute(users.bob, int(loud))
+
+    rows = client.get("/api/notifications").json()["results"]
+
+    assert {row["item_id"] for row in rows if row["muted"]} == {quiet}
+    watching.unmute(users.alice, int(quiet))
+    assert not any(row["muted"] for row in client.get("/api/notifications").json()["results"])
 
 
 def test_an_unmute_of_what_is_not_muted_is_no_event(users, api, item):

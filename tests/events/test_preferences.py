@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from events import erasure, preferences
+from events import erasure, preferences, registry
 from events.kinds import KINDS
 from events.models import Event, Preferences
 from events.preferences import Choice
@@ -20,7 +20,9 @@ def chosen(client):
 def test_by_default_all_is_live(users, api):
     live = dict.fromkeys(KINDS, "live")
 
-    assert chosen(api("alice")) == {"types": live, "quiet_hours": None, "time_zone": "UTC"}
+    assert chosen(api("alice")) == {
+        "types": live, "quiet_hours": None, "time_zone": "UTC", "presence": "shown"
+    }  # fmt: skip
 
 
 def test_what_is_chosen_is_an_event_and_what_is_left_out_stays(users, api):
@@ -29,6 +31,8 @@ def test_what_is_chosen_is_an_event_and_what_is_left_out_stays(users, api):
         {"types": {"watch": "digest", "job": "off"}},
         {"quiet_hours": quiet, "time_zone": "Europe/Berlin"},
         {"types": {"job": "live"}},
+        {"presence": "hidden"},
+        {"presence": "hidden"},
         {},
         {"types": {"job": "live"}},
     ):
@@ -36,18 +40,29 @@ def test_what_is_chosen_is_an_event_and_what_is_left_out_stays(users, api):
         assert (answer.status_code, answer.content) == (204, b"")
 
     types = {**dict.fromkeys(KINDS, "live"), "watch": "digest"}
-    assert chosen(client) == {"types": types, "quiet_hours": quiet, "time_zone": "Europe/Berlin"}
+    assert chosen(client) == {
+        "types": types, "quiet_hours": quiet, "time_zone": "Europe/Berlin", "presence": "hidden"
+    }  # fmt: skip
     events = events_on(f"user:{users.alice.pk}")
-    assert [name for name, _ in events] == ["PreferencesChanged"] * 3
+    assert [name for name, _ in events] == ["PreferencesChanged"] * 4
     assert events[-1][1] == {
         "user_id": str(users.alice.pk),
         "types": {"watch": "digest", "job": "live"},
         "quiet_start": "22:00",
         "quiet_end": "07:00",
         "time_zone": "Europe/Berlin",
+        "presence": "hidden",
     }
     client.put("/api/preferences", {"quiet_hours": None})
     assert chosen(client)["quiet_hours"] is None
+
+
+def test_what_was_chosen_before_one_could_hide_reads_as_shown(users):
+    old = {"user_id": "7", "types": {}, "quiet_start": None, "quiet_end": None, "time_zone": "UTC"}
+
+    event = registry.decode("PreferencesChanged", 1, registry.encode(old))
+
+    assert (event.version, event.presence) == (2, "shown")
 
 
 BAD = {
@@ -73,6 +88,9 @@ MORE_BAD = [
     ("quiet_hours.start", {"quiet_hours": {"start": "٢٢:00", "end": "07:00"}}),
     ("quiet_hours.zone", {"quiet_hours": {"start": "22:00", "end": "07:00", "zone": "UTC"}}),
     ("types", {"types": None}),
+    ("presence", {"presence": "away"}),
+    ("presence", {"presence": None}),
+    ("presence", {"presence": True}),
 ]
 
 

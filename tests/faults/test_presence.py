@@ -68,6 +68,23 @@ def test_two_people_on_two_servers_see_each_other_come_and_go(apart):
         eventually(lambda: asked(alice["daphne"], item) == (["alice"], 1), seconds=4)
 
 
+def test_who_hides_is_shown_to_nobody_on_any_server_until_they_show_themselves(apart):
+    alice, bob = both(apart, "alice"), both(apart, "bob")
+    item = new_item(alice["daphne"])
+    with watching(alice["daphne"], item) as one, watching(bob["uvicorn"], item) as other:
+        shows(one, "alice", "bob")
+        try:
+            assert bob["daphne"].put("/api/preferences", json={"presence": "hidden"}).status_code == 204
+            shows(one, "alice")
+            shows(other, "alice")
+            with watching(bob["daphne"], item) as another:
+                shows(another, "alice")
+                eventually(lambda: asked(bob["daphne"], item) == (["alice"], 1), seconds=4)
+        finally:
+            assert bob["daphne"].put("/api/preferences", json={"presence": "shown"}).status_code == 204
+        shows(one, "alice", "bob")
+
+
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 def test_who_may_not_read_the_item_learns_no_name(apart, server):
     alice, bob = apart.login("alice", apart.url(server)), apart.login("bob", apart.url(server))

@@ -2,14 +2,17 @@
 
 import csv
 import io
+import tracemalloc
 import uuid
 
 import pytest
 
 from events import comments, items, jobs, runs
+from events.errors import Invalid
 from events.models import Comment, JobFile
 from project import demo_jobs
 from workers import jobs as work
+from workers.handle import Handle, Pulse
 
 
 class Told:
@@ -64,6 +67,46 @@ def test_an_export_holds_every_comment_that_its_owner_may_read(users, item, do):
     assert result["url"] == f"/api/jobs/{handle.held.job_id}/file"
     assert handle.said[-1] == (1, 1)
     assert do(demo_jobs.export, users.bob)[0]["rows"] == 2
+
+
+def test_an_export_does_not_stand_in_memory_beside_its_file(users, item, do):
+    """Twice as many rows cost no more than the file has more of bytes."""
+
+    class Weighed(Told):
+        def attach(self, name, content, *, content_type):
+            tracemalloc.start()
+            self.size = sum(map(len, content))
+            self.most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return ""
+
+    text = "x" * 10_000
+    for _ in range(600):
+        comments.add_comment(users.bob, item.pk, text=text)
+    held = runs.claim(jobs.queue(users.alice, name="x", params={}).pk, task_id="t")
+    handle = Weighed(held, users.alice)
+
+    assert demo_jobs.export(handle, work.Params())["rows"] == 600
+    assert handle.size > 6_000_000
+    assert handle.most < 1_500_000
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_whole(users, settings):
+    settings.WORKERS_JOB_FILE_BYTES = 10
+    held = runs.claim(jobs.queue(users.alice, name="x", params={}).pk, task_id="t")
+    pulse = Pulse(held)
+    taken = []
+
+    def pieces():
+        for number in range(100):
+            taken.append(number)
+            yield b"12345"
+
+    with pytest.raises(Invalid):
+        Handle(held, pulse).attach("x", pieces(), content_type="text/plain")
+
+    assert len(taken) == 3
+    assert not JobFile.objects.exists()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "=cmd|' /C calc'!A0"])

@@ -4,15 +4,20 @@ import asyncio
 import contextlib
 import time
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import redis.asyncio
 from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
 
-from events.channels import Channel
+from events import log, preferences
+from events.channels import Channel, user_channel
+from events.preferences import PreferencesChanged
 from streams import presence, reporter
 from streams.hub import Hub
+from streams.permission import admit, still_permitted
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
 from streams.reader import Reader
 from streams.subscriber import Subscriber
@@ -45,11 +50,11 @@ class Process:
         self.streams = contextlib.AsyncExitStack()
 
     @contextlib.asynccontextmanager
-    async def open(self, user, *channels):
+    async def open(self, user, *channels, hidden=False, since=None):
         """Open a stream that is read until it is closed; yield the states of presence that it was told."""
         channels = frozenset(map(Channel, channels or (ITEM,)))
-        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"))
-        subscriber = Subscriber(self.hub, channels, reader, since=self.hub.cursor)
+        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"), hidden=hidden)
+        subscriber = Subscriber(self.hub, channels, reader, since=since or self.hub.cursor)
         stream = Stream(subscriber, None)
         told = []
 
@@ -327,6 +332,107 @@ async def test_without_presence_nobody_is_counted_told_or_known(begin, world, se
         assert await world.run(present, ITEM) is None
 
 
+# --- Who does not want to be shown ---------------------------------------------------------------------
+
+
+async def choose(world, processes, user, presence):
+    """Record what a user chose, and have every process hear of it."""
+    said = PreferencesChanged(
+        user_id=str(user), types={}, quiet_start=None, quiet_end=None, time_zone="UTC", presence=presence
+    )
+
+    def work():
+        with transaction.atomic():
+            log.append(said, channels=[user_channel(user)])
+        log.place()
+        return log.head().position
+
+    head = await world.run(work)
+    await world.publish(await world.batch(processes[0].hub.position))
+    await until(lambda: all(process.hub.position == head for process in processes))
+
+
+async def test_who_hides_is_neither_named_nor_counted_and_sees_the_others(begin, world):
+    one, other = await begin(), await begin()
+    async with one.open(1) as alice, other.open(2, hidden=True) as bob:
+        await sees(bob, "alice")
+        await sees(alice, "alice")
+        assert await asked(world) == (["alice"], 1)
+        async with other.open(2, hidden=True) as tab:
+            await sees(tab, "alice", seconds=1)
+        async with other.open(3) as carol:
+            for told in (alice, bob, carol):
+                await sees(told, "alice", "carol")
+        await sees(bob, "alice")
+        # As one of many, whom nobody names: how many a broadcast would reach now.
+        assert await world.run(connected_users) == {1, 2}
+    assert not any("bob" in names(state) for state in (*alice, *bob))
+    await until(lambda: not world.redis.exists(people_key(ITEM), people_key(ANYWHERE)), seconds=4)
+    for process in (one, other):
+        assert process.hub.presence._here == process.hub.presence._names == {}
+
+
+async def test_who_hides_while_they_are_there_is_gone_and_back_when_they_show_themselves(begin, world):
+    processes = await begin(), await begin()
+    one, other = processes
+    async with one.open(1) as alice, one.open(2), other.open(2) as bob:
+        await sees(alice, "alice", "bob")
+        await choose(world, processes, 2, "hidden")
+        await sees(alice, "alice", seconds=2)
+        await sees(bob, "alice", seconds=2)
+        async with one.open(2, hidden=True):
+            await choose(world, processes, 2, "hidden")  # something else was chosen
+            await choose(world, processes, 2, "shown")
+            await sees(alice, "alice", "bob", seconds=2)
+        await sees(bob, "alice", "bob")
+    await until(lambda: not world.redis.exists(people_key(ITEM)), seconds=4)
+    for process in processes:
+        assert process.hub.presence._here == process.hub.presence._names == {}
+
+
+async def test_who_fell_silent_and_hid_comes_back_hidden(begin, world):
+    process = await begin()
+    async with process.open(1) as alice, process.open(2):
+        await sees(alice, "alice", "bob")
+        [bob] = process.hub.audience.of_user("2")
+        bob.silent = lambda: True
+        await sees(alice, "alice", seconds=8)
+        await choose(world, [process], 2, "hidden")
+        bob.silent = lambda: False
+        await until(lambda: process.hub.presence._counted[bob] is False, seconds=8)
+        await asyncio.sleep(1)
+        await sees(alice, "alice")
+
+
+async def test_who_hides_between_the_check_and_the_opening_is_hidden(begin, world):
+    process = await begin()
+    checked = process.hub.cursor
+    await choose(world, [process], 2, "hidden")
+    async with process.open(1) as alice, process.open(2, since=checked) as bob:
+        await sees(bob, "alice")
+        assert await asked(world) == (["alice"], 1)
+    assert not any("bob" in names(state) for state in alice)
+
+
+@pytest.mark.parametrize("chosen", ["hidden", "shown"])
+async def test_a_stream_whose_process_missed_the_choice_is_opened_anew(users, world, chosen):
+    """As after a gap that was too long to be read: the recheck sees it."""
+    channels = frozenset([user_channel(users.bob.pk)])
+
+    def admitted():
+        preferences.change(users.bob, presence=chosen)
+        api = Api()
+        api.log_in("bob")
+        request = HttpRequest()
+        request.session = api.client.session
+        return admit(request, lambda user: sorted(channels))
+
+    reader, _ = await world.run(admitted)
+    assert reader.hidden == (chosen == "hidden")
+    assert await still_permitted(reader, channels)
+    assert not await still_permitted(replace(reader, hidden=not reader.hidden), channels)
+
+
 # --- Redis away ---------------------------------------------------------------------------------------
 
 
@@ -427,7 +533,7 @@ def counted(items):
 
 @pytest.mark.parametrize("items", [1, 100, 10_000])
 async def test_ten_thousand_cost_little_and_one_change_no_more_than_among_few(begin, world, items):
-    own = reporter.Reporter(tell=lambda said: None)
+    own = reporter.Reporter(tell=lambda said: None, of_user=lambda user_id: ())
     crowd = counted(items)
     tracemalloc.start()
     for each in crowd:
@@ -460,7 +566,7 @@ async def test_ten_thousand_cost_little_and_one_change_no_more_than_among_few(be
 async def test_who_has_so_much_to_say_that_it_takes_long_is_not_dead(begin, world, monkeypatch):
     """Else it would begin anew, and again, and never come to an end."""
     monkeypatch.setattr(presence, "ALIVE_SECONDS", 1)
-    own = reporter.Reporter(tell=lambda said: None)
+    own = reporter.Reporter(tell=lambda said: None, of_user=lambda user_id: ())
     for each in counted(10_000):
         own.come(each)
     left_unsaid = reporter._left_unsaid

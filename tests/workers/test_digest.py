@@ -3,6 +3,13 @@
 import re
 import socket
 from datetime import timedelta
+from smtplib import (
+    SMTPDataError,
+    SMTPNotSupportedError,
+    SMTPRecipientsRefused,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+)
 from uuid import uuid4
 
 import pytest
@@ -268,6 +275,115 @@ def test_many_who_are_due_are_all_mailed(users, item, mailbox, monkeypatch):
 
     assert mailed() == 5
     assert {mail["To"] for mail in mailbox.got} == {f"reader{n}@example.com" for n in range(5)}
+
+
+# --- What the server does not take now ------------------------------------------------------------
+
+
+@pytest.fixture
+def readers(users, alice):
+    """Five who want comments by digest, and something for each that waited for a day."""
+    made = []
+    for n in range(5):
+        reader = User.objects.create_user(f"reader{n}", email=f"reader{n}@example.com")
+        preferences.change(reader, types={"comment": "digest"})
+        say(users.bob, items.create_item(reader, title="x"))
+        made.append(reader)
+    a_day_later()
+    return made
+
+
+@pytest.mark.parametrize("full", ["421", "452", "cut"])
+def test_a_server_that_takes_few_mails_of_a_connection_gets_them_all_by_several(mailbox, readers, full):
+    mailbox.each, mailbox.full = 2, full
+
+    assert mailed() == 5
+
+    assert sorted(mail["To"] for mail in mailbox.got) == [f"reader{n}@example.com" for n in range(5)]
+    assert mailbox.connections >= 3
+    assert Email.objects.filter(sent_at=None).count() == 0
+    assert Email.objects.count() == 5
+    assert mailed() == 0
+
+
+def test_a_server_that_hung_up_is_called_again_before_anything_is_claimed(mailbox, readers, monkeypatch):
+    """It does so with who says nothing for too long; nothing is seen of that until one asks."""
+    claim, sent, hung_up = digests.claim, digests.sent, []
+
+    def hang_up(digest):
+        sent(digest)
+        mailbox.hang_up()
+        hung_up.append(digest)
+
+    def there(*given):
+        assert mailbox.connections == len(hung_up) + 1
+        return claim(*given)
+
+    monkeypatch.setattr(digests, "sent", hang_up)
+    monkeypatch.setattr(digests, "claim", there)
+
+    assert mailed() == 5
+    assert len(mailbox.got) == 5
+    assert Email.objects.count() == 5
+
+
+@pytest.mark.parametrize("fail", ["MAIL 451", "RCPT 450", "DATA 451", "MAIL cut", "RCPT cut"])
+def test_what_was_certainly_not_taken_for_a_reason_that_passes_is_mailed_later(
+    users, alice, item, mailbox, fail
+):
+    say(users.bob, item)
+    preferences.change(alice, types={"broadcast": "digest"})
+    a_day_later()
+    before = Inbox.objects.get(pk=alice.pk)
+    mailbox.fail = fail
+    assert [mailed(), mailed()] == [0, 0]
+    assert mailbox.got == []
+    assert not Email.objects.exists(), "it waits, as if it had not been claimed"
+    row = Inbox.objects.get(pk=alice.pk)
+    assert (row.digested_to, row.broadcasts_to, row.digested_at) == (
+        before.digested_to, before.broadcasts_to, before.digested_at
+    )  # fmt: skip
+    mailbox.fail = ""
+
+    assert [mailed(), mailed()] == [1, 0]
+
+    assert [mail["Subject"] for mail in mailbox.got] == ["1 new notification"]
+    assert types_on(f"user:{alice.pk}").count("EmailSent") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "handed", "passes"),
+    [
+        (SMTPServerDisconnected("gone"), False, True),
+        (SMTPServerDisconnected("gone"), True, False),
+        (TimeoutError(), False, True),
+        (TimeoutError(), True, False),
+        (SMTPSenderRefused(421, b"enough", "us@example.com"), False, True),
+        (SMTPSenderRefused(550, b"who?", "us@example.com"), False, False),
+        (SMTPDataError(451, b"later"), True, True),
+        (SMTPDataError(554, b"never"), True, False),
+        (SMTPRecipientsRefused({"a": (450, b"later"), "b": (550, b"never")}), False, False),
+        (SMTPNotSupportedError("SMTPUTF8"), False, False),
+        (ValueError("no address"), False, False),
+    ],
+)
+def test_only_what_was_certainly_not_taken_and_may_be_later_passes(error, handed, passes):
+    assert digest._passes(error, handed) is passes
+
+
+def test_a_claim_that_is_given_back_late_leaves_a_later_one_alone(users, alice, item):
+    say(users.bob, item)
+    a_day_later()
+    first = digests.claim(alice.pk, timezone.now())
+    say(users.carol, item)
+    a_day_later()
+    second = digests.claim(alice.pk, timezone.now())
+
+    digests.give_back(first)
+
+    assert second is not None
+    assert Inbox.objects.get(pk=alice.pk).digested_at == second.claimed_at
+    assert [email.pk for email in Email.objects.all()] == [second.correlation_id]
 
 
 # --- At most once ------------------------------------------------------------------------------

@@ -220,6 +220,20 @@ def test_a_running_job_hears_that_it_is_cancelled(crew, alice):
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "JobCancelled"]
 
 
+def test_who_listens_is_told_that_a_job_was_asked_to_stop(crew, alice):
+    job_id = ask(alice, "deaf", seconds=60)
+    running(alice, job_id)
+    with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        first = stream.until(lambda got: got.event == "JobState")[-1]
+        assert first.data["stopping"] is False
+
+        assert alice.delete(f"/api/jobs/{job_id}").status_code == 204
+
+        told = stream.until(lambda got: got.event == "JobCancelled", seconds=20)
+    states = [got.data for got in told if got.event == "JobState"]
+    assert [(state["state"], state["stopping"]) for state in states] == [("running", True)]
+
+
 def test_a_job_that_does_not_hear_it_is_killed_and_cancelled(crew, alice):
     job_id = ask(alice, "nap", seconds=60)
     running(alice, job_id)

@@ -1,18 +1,21 @@
 """The HTTP API of jobs: what is refused writes nothing; what is asked for is queued, once."""
 
+import json
 import uuid
 from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events import jobs, runs
-from events.models import Event, Job, JobRun
+from events.models import Event, Job, JobFile, JobRun
 from events.runs import Failure
 from tests.events.support import code_of, fields_of, until_someone_waits
 from workers import jobs as work
+from workers import tasks
 
 
 def nothing_written():
@@ -36,10 +39,58 @@ def test_a_job_is_asked_for_by_name(users, api):
         "id": body["id"], "name": "slow", "state": "queued", "progress": None, "result": None, "error": None,
         "params": {"steps": 2, "seconds": 0.5, "fail": "never", "at": 1}, "tries": 0,
         "created_at": body["created_at"], "started_at": None, "ended_at": None,
+        "stopping": False, "file": None,
         "stream": f"/streams/jobs/{body['id']}/",
     }  # fmt: skip
     assert Job.objects.get().params == body["params"]
     assert abs(datetime.fromisoformat(body["created_at"]) - timezone.now()) < timedelta(minutes=1)
+
+
+def test_a_job_says_that_it_was_asked_to_stop_until_it_has(users, api):
+    client = api("alice")
+    job_id = client.post("/api/jobs/slow").json()["id"]
+    held = runs.claim(uuid.UUID(job_id), task_id="t")
+    assert client.get(f"/api/jobs/{job_id}").json()["stopping"] is False
+
+    assert client.delete(f"/api/jobs/{job_id}").status_code == 204
+
+    assert client.get(f"/api/jobs/{job_id}").json()["stopping"] is True
+    assert [row["stopping"] for row in client.get("/api/jobs").json()["results"]] == [True]
+    with connection.cursor() as cursor:
+        cursor.execute(jobs.LATEST, {"keys": [job_id]})
+        assert json.loads(cursor.fetchone()[1])["stopping"] is True
+    runs.stopped(held)
+    assert client.get(f"/api/jobs/{job_id}").json()["stopping"] is False
+
+
+def test_a_file_is_offered_while_it_is_kept(users, api):
+    client = api("alice")
+    job_id = client.post("/api/jobs/export").json()["id"]
+    held = runs.claim(uuid.UUID(job_id), task_id="t")
+    runs.attach(held, name="a.csv", content=iter([b"a,", b"b\n"]), content_type="text/csv")
+    url = f"/api/jobs/{job_id}/file"
+    runs.complete(held, {"rows": 1, "url": url, "file": "a.csv"})
+    assert client.get(f"/api/jobs/{job_id}").json()["file"] == url
+    assert client.get(url).content == b"a,b\n"
+
+    JobFile.objects.update(created_at=timezone.now() - jobs.FILES_KEPT - timedelta(minutes=1))
+    tasks.keep()
+
+    assert client.get(f"/api/jobs/{job_id}").json()["file"] is None
+    assert [row["file"] for row in client.get("/api/jobs").json()["results"]] == [None]
+    assert code_of(client.get(url), 404) == "job_file_unknown"
+
+
+def test_a_list_of_jobs_takes_as_many_queries_as_one(users, api):
+    client = api("alice")
+    counts = []
+    for _ in range(2):
+        for _ in range(3):
+            client.post("/api/jobs/slow")
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get("/api/jobs").status_code == 200
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("body", [None, {}, {"inputs": {}}, {"inputs": {"steps": 5}}])

@@ -207,7 +207,7 @@ class JobStarted(Payload):
 
 
 class JobState(Payload):
-    """Where a job stands: told first to who comes late, and not recorded."""
+    """Where a job stands: told to who comes late, and when it is asked to stop. Not recorded."""
 
     job_id: str = Field(description="The job's id")
     task_type: str = Field(description="Which job it is")
@@ -215,6 +215,7 @@ class JobState(Payload):
     progress: Any = Field(description="How far it is: `done`, `total` and `message`")
     result: Any = Field(description="What the job returned")
     error: str | None = Field(description="What went wrong")
+    stopping: bool = Field(description="Whether it was asked to stop, and has not yet")
 
 
 class MemberAdded(Payload):
@@ -287,6 +288,7 @@ class PreferencesChanged(Payload):
     quiet_start: str | None = Field(description="When quiet hours begin, as `HH:MM`")
     quiet_end: str | None = Field(description="When quiet hours end, as `HH:MM`")
     time_zone: str = Field(description="The time zone that the hours are meant in")
+    presence: Literal["shown", "hidden"] = Field(description="Whether others are shown what one has open: `shown` or `hidden`")
 
 
 class PresenceChanged(Payload):

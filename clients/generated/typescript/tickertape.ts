@@ -221,7 +221,7 @@ export interface JobStarted {
   readonly timestamp: number;
 }
 
-/** Where a job stands: told first to who comes late, and not recorded. */
+/** Where a job stands: told to who comes late, and when it is asked to stop. Not recorded. */
 export interface JobState {
   /** The job's id */
   readonly job_id: string;
@@ -235,6 +235,8 @@ export interface JobState {
   readonly result: unknown;
   /** What went wrong */
   readonly error: string | null;
+  /** Whether it was asked to stop, and has not yet */
+  readonly stopping: boolean;
 }
 
 /** Someone may read an item that is for members. Also on that user's own channel. */
@@ -332,6 +334,8 @@ export interface PreferencesChanged {
   readonly quiet_end: string | null;
   /** The time zone that the hours are meant in */
   readonly time_zone: string;
+  /** Whether others are shown what one has open: `shown` or `hidden` */
+  readonly presence: "shown" | "hidden";
 }
 
 /** Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. */

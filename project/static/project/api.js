@@ -104,6 +104,7 @@ export function freshKey() {
 
 const seg = encodeURIComponent;
 const inbox = "/api/notifications";
+const SENT_PAGES = 20; // of jobs' events: what more they sent, nobody reads in a card
 
 export const api = {
   logIn: (username, password) => send("POST", "/api/session", { body: { username, password } }),
@@ -126,6 +127,19 @@ export const api = {
   attend: (id, what, wanted) => call(wanted ? "PUT" : "DELETE", `/api/items/${seg(id)}/${what}`),
   jobs: (query, signal) => call("GET", `/api/jobs?${new URLSearchParams(query)}`, { signal }),
   startJob: (name, params, key) => call("POST", `/api/jobs/${seg(name)}`, { body: params, key }),
+  /** Return `[id, payload]` of all that some jobs sent so far, in its order. */
+  sentBy: async (ids, signal) => {
+    const sent = [];
+    let after = "earliest";
+    for (let pages = 0; pages < SENT_PAGES; pages += 1) {
+      const query = new URLSearchParams([...ids.map((id) => ["channel", `job:${id}`]), ["after", after], ["wait", 0]]);
+      const { events, cursor } = await call("GET", `/streams/poll/?${query}`, { signal });
+      for (const { id, event, data } of events) if (event === "JobSent") sent.push([id, data]);
+      if (!events.length) break;
+      after = cursor;
+    }
+    return sent;
+  },
   cancelJob: (id) => call("DELETE", `/api/jobs/${seg(id)}`),
   activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
   dismissBroadcast: (id) => call("POST", `/api/broadcasts/${seg(id)}/dismiss`),

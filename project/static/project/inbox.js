@@ -24,7 +24,7 @@ const CHANGES = {
 };
 
 export class Inbox {
-  muted = new Set(); // items, as far as it was heard here
+  muted = new Set(); // the items of these rows that the user muted
 
   #part;
   #rows = new Map(); // id → row
@@ -153,6 +153,7 @@ export class Inbox {
 
   #take(page, unread) {
     this.#rows = new Map(unread.results.map((row) => [row.id, fromApi(row)]));
+    this.muted = new Set();
     this.#allUnread = unread.next === null;
     this.#listed = [];
     this.#append(page);
@@ -161,6 +162,7 @@ export class Inbox {
   #append({ results, next }) {
     const listed = new Set(this.#listed);
     for (const row of results) {
+      if (row.muted) this.muted.add(row.item_id);
       this.#rows.set(row.id, fromApi(row));
       if (!listed.has(row.id)) this.#listed.push(row.id);
     }
@@ -186,6 +188,7 @@ export class Inbox {
   /** Put a broadcast in, unless the user wants to hear of none. Toasts say it aloud. */
   #hear(said) {
     const delivery = this.#wishes.delivery(said);
+    if (delivery === undefined) return this.#anew(); // the server knows
     if (delivery) this.#raise(fromBroadcast(said, { read: false, archived: false, delivery }));
     this.#awaitExpiry();
   }

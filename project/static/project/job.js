@@ -26,11 +26,12 @@ const RESULTS = {
 };
 
 const RESULT_CHARACTERS = 200;
+const SENT_HELD = 100; // of what it sent, the latest: more than comes while it is loaded, to know it again
 
 const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
 
-/** Make a job of a row of the API's. */
-export const fromApi = (row) => ({
+/** Make a job of a row of the API's; what it `sent` comes by events only. */
+export const fromApi = (row, sent = []) => ({
   id: row.id,
   name: row.name,
   params: row.params,
@@ -39,6 +40,9 @@ export const fromApi = (row) => ({
   progress: row.progress,
   result: row.result,
   error: row.error,
+  stopping: row.stopping,
+  file: row.file,
+  sent,
   createdAt: new Date(row.created_at),
   startedAt: row.started_at ? new Date(row.started_at) : null,
   endedAt: row.ended_at ? new Date(row.ended_at) : null,
@@ -54,6 +58,9 @@ export const fromQueued = ({ job_id: id, task_type: name, params, timestamp }) =
   progress: null,
   result: null,
   error: null,
+  stopping: false,
+  file: null,
+  sent: [],
   createdAt: new Date(timestamp * 1000),
   startedAt: null,
   endedAt: null,
@@ -67,19 +74,37 @@ const begun = (job, { attempt, timestamp }) => ({
   state: "running",
   tries: attempt,
   progress: attempt > job.tries ? null : job.progress,
+  stopping: attempt > job.tries ? false : job.stopping,
   startedAt: new Date(timestamp * 1000),
 });
 
-const ended = (job, state, at, more = {}) => ({ ...job, state, endedAt: at, ...more });
+const ended = (job, state, at, more = {}) => ({ ...job, state, stopping: false, endedAt: at, ...more });
+
+const fileUrl = ({ id }) => `/api/jobs/${id}/file`;
+
+/** Add something that it sent, once. */
+const withSent = (job, { event, data }, id) =>
+  job.sent.some((each) => each.id === id)
+    ? job
+    : { ...job, sent: [...job.sent, { id, text: (event ? `${event}: ` : "") + inWords(data) }].slice(-SENT_HELD) };
 
 const CHANGES = {
   JobStarted: (job, event) => (event.attempt < job.tries ? job : begun(job, event)),
   JobRetrying: (job, { attempt, error }) => (attempt < job.tries ? job : { ...job, state: "queued", error }),
   JobProgressed: (job, { done, total, message }) => ({ ...job, progress: { done, total, message } }),
+  JobSent: withSent,
   // Told when a stream opens. It may be ahead of the events, which tell the rest in their order.
-  JobState: (job, { progress }) => ({ ...job, progress: progress ?? job.progress }),
+  JobState: (job, { progress, stopping }) => ({
+    ...job,
+    progress: progress ?? job.progress,
+    stopping: job.stopping || Boolean(stopping),
+  }),
   TaskComplete: (job, { result, duration_ms: ms }) =>
-    ended(job, "complete", new Date((job.startedAt ?? new Date()).getTime() + ms), { result, error: null }),
+    ended(job, "complete", new Date((job.startedAt ?? new Date()).getTime() + ms), {
+      result,
+      error: null,
+      file: result?.url === fileUrl(job) ? fileUrl(job) : null, // it was made just now
+    }),
   JobFailed: (job, { error, timestamp }) => ended(job, "failed", new Date(timestamp * 1000), { error }),
   JobCancelled: (job, { timestamp }) => ended(job, "cancelled", new Date(timestamp * 1000)),
 };
@@ -87,8 +112,9 @@ const CHANGES = {
 /** The types of events that change a job. */
 export const TYPES = Object.keys(CHANGES);
 
-/** Return what an event makes of a job. */
-export const after = (job, type, event) => (isOver(job) ? job : CHANGES[type](job, event));
+/** Return what an event makes of a job; `id` is the event's. */
+export const after = (job, type, event, id) =>
+  isOver(job) && type !== "JobSent" ? job : CHANGES[type](job, event, id);
 
 /** Say what kind of job it is. */
 export const titleOf = ({ name }) => TITLES[name] ?? name;
@@ -115,18 +141,22 @@ export function progressOf(job) {
 }
 
 /** Say what came of it. */
-export function resultOf({ name, result }) {
+export function resultOf(job) {
+  const { name, result } = job;
   if (result === null || result === undefined) return "";
+  const gone = result.url === fileUrl(job) && !job.file ? ". The file is no longer kept." : "";
   try {
-    return RESULTS[name](result);
+    return RESULTS[name](result) + gone;
   } catch {
-    const text = typeof result === "string" ? result : JSON.stringify(result); // of a job that the demo does not know
-    return text.length > RESULT_CHARACTERS ? `${text.slice(0, RESULT_CHARACTERS)}…` : text;
+    return inWords(result) + gone; // of a job that the demo does not know
   }
 }
 
-/** Return the address and the name of the file that it made, or null. */
-export function fileOf({ id, result }) {
-  const url = `/api/jobs/${id}/file`;
-  return result?.url === url ? { url, name: result.file ?? "the file" } : null;
+/** Say something that a job's code made, as it is. */
+function inWords(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > RESULT_CHARACTERS ? `${text.slice(0, RESULT_CHARACTERS)}…` : text;
 }
+
+/** Return the address and the name of the file that it made, or null where there is none, or none any more. */
+export const fileOf = ({ file, result }) => (file ? { url: file, name: result?.file ?? "the file" } : null);

@@ -13,6 +13,8 @@ const SHAPES = {
   cancelled: "M5 8h6",
 };
 
+const SENT_SHOWN = 5; // of what it sent, the latest
+
 export class JobCard {
   #job;
   #title = h("h3", { class: "job__title" });
@@ -20,6 +22,8 @@ export class JobCard {
   #state = h("span", {});
   #bar = h("progress", { class: "job__bar", max: 1 });
   #line = h("p", { class: "job__line" });
+  #sent = h("ul", { class: "job__sent", role: "list", "aria-label": "What it sent", hidden: true });
+  #lines = new Map(); // id → what was sent
   #fault = h("p", { class: "job__fault", role: "alert", hidden: true });
   #file = h("a", { class: "button button--small", download: true, hidden: true });
   #cancel = h("button", { class: "button button--small", type: "button" }, "Cancel");
@@ -52,11 +56,12 @@ export class JobCard {
       ),
       this.#bar,
       this.#line,
+      this.#sent,
       this.#fault,
       h("div", { class: "job__foot" }, this.#time, h("div", { class: "job__acts" }, this.#file, this.#again, this.#cancel)),
     );
     this.#cancel.addEventListener("click", () => {
-      if (this.#asked) return;
+      if (this.#asked || this.#job.stopping) return;
       this.#asked = true;
       this.#act(actions.cancel);
     });
@@ -68,7 +73,7 @@ export class JobCard {
   show(job) {
     this.#job = job;
     const over = isOver(job);
-    const stopping = this.#asked && !over;
+    const stopping = (this.#asked || job.stopping) && !over;
     this.element.dataset.state = job.state;
     say(this.#title, titleOf(job));
     say(this.#state, stopping ? "Stopping" : stateOf(job));
@@ -76,6 +81,7 @@ export class JobCard {
     this.#showBar(job, over);
     say(this.#line, lineOf(job));
     this.#line.hidden = !this.#line.textContent;
+    this.#showSent(job.sent.slice(-SENT_SHOWN));
     showAgo(this.#time, job.endedAt ?? job.createdAt);
     this.#showFile(over ? fileOf(job) : null);
     const focused = this.element.contains(document.activeElement);
@@ -93,6 +99,23 @@ export class JobCard {
     this.#bar.setAttribute("aria-label", `${titleOf(job)}, progress`);
     if (share === null) this.#bar.removeAttribute("value");
     else this.#bar.value = share;
+  }
+
+  /** Add what is new, and take away what was followed by more. */
+  #showSent(sent) {
+    const held = new Set(sent.map(({ id }) => id));
+    for (const [id, line] of this.#lines) {
+      if (held.has(id)) continue;
+      line.remove();
+      this.#lines.delete(id);
+    }
+    for (const { id, text } of sent) {
+      if (this.#lines.has(id)) continue;
+      const line = h("li", {}, text);
+      this.#lines.set(id, line);
+      this.#sent.append(line);
+    }
+    this.#sent.hidden = sent.length === 0;
   }
 
   #showFile(file) {

@@ -43,14 +43,16 @@ export class Jobs {
     this.#panel.show(launch ? launch.element : "", this.#note, this.#list, this.#older);
     this.#older.addEventListener("click", () => this.#showOlder());
     this.#part = wire.join({
-      load: (signal) => api.jobs({ limit: PAGE }, signal),
-      take: (page) => {
-        this.#jobs.clear();
-        this.#append(page);
+      load: (signal) => load(signal),
+      take: ({ page, sent }) => {
+        const before = this.#jobs;
+        this.#jobs = new Map();
+        this.#append(page, before);
+        for (const [id, event] of sent) this.#hear("JobSent", event, id);
       },
       events: {
         JobQueued: (event) => this.#add(fromQueued(event)),
-        ...Object.fromEntries(TYPES.map((type) => [type, (event) => this.#hear(type, event)])),
+        ...Object.fromEntries(TYPES.map((type) => [type, (event, id) => this.#hear(type, event, id)])),
       },
       changed: () => this.#show(),
     });
@@ -68,8 +70,8 @@ export class Jobs {
     this.#cards.get(id)?.element.scrollIntoView({ block: "nearest" });
   }
 
-  #append({ results, next }) {
-    for (const row of results) this.#jobs.set(row.id, fromApi(row));
+  #append({ results, next }, before = this.#jobs) {
+    for (const row of results) this.#jobs.set(row.id, fromApi(row, before.get(row.id)?.sent));
     this.#next = next;
   }
 
@@ -78,12 +80,12 @@ export class Jobs {
     this.#jobs = new Map([[job.id, job], ...this.#jobs]);
   }
 
-  #hear(type, event) {
+  #hear(type, event, id) {
     const job = this.#jobs.get(event.job_id);
     if (!job) return; // behind what is listed, or of another program
-    const changed = after(job, type, event);
+    const changed = after(job, type, event, id);
     this.#jobs.set(job.id, changed);
-    if (this.#part.state === LIVE) this.#speak(job, changed);
+    if (this.#part.state === LIVE && type !== "JobSent") this.#speak(job, changed);
   }
 
   /** Say what nobody else says: the bell tells of an end, the card of each step. */
@@ -178,4 +180,17 @@ export class Jobs {
       else this.#list.insertBefore(card.element, place);
     }
   }
+}
+
+/** Ask for the latest jobs, and for what they have sent so far; without that they are shown all the same. */
+async function load(signal) {
+  const page = await api.jobs({ limit: PAGE }, signal);
+  const ids = page.results.map(({ id }) => id);
+  const sent = ids.length ? await api.sentBy(ids, signal).catch(noneWhereRefused) : [];
+  return { page, sent };
+}
+
+function noneWhereRefused(problem) {
+  if (!problem.fields) throw problem;
+  return [];
 }

@@ -46,7 +46,7 @@ export async function openPreferences() {
   }
 }
 
-function makeForm({ types, quiet_hours: quiet, time_zone: zone }, close) {
+function makeForm({ types, quiet_hours: quiet, time_zone: zone, presence }, close) {
   const kinds = Object.entries(types).map(([kind, way]) => [kind, new Field(KINDS[kind] ?? kind, choice(way))]);
   const start = new Field("From", h("input", { type: "time", value: quiet?.start ?? NIGHT.start }));
   const end = new Field("To", h("input", { type: "time", value: quiet?.end ?? NIGHT.end }));
@@ -61,6 +61,12 @@ function makeForm({ types, quiet_hours: quiet, time_zone: zone }, close) {
     }),
   );
   const wanted = h("input", { type: "checkbox", id: "quiet-hours", checked: quiet !== null });
+  const hiding = h("input", {
+    type: "checkbox",
+    id: "hiding",
+    checked: presence === "hidden",
+    "aria-describedby": "hiding-hint",
+  });
   const element = form({
     fields: { ...Object.fromEntries(kinds), start, end, time_zone: timeZone },
     buttons: [
@@ -78,6 +84,7 @@ function makeForm({ types, quiet_hours: quiet, time_zone: zone }, close) {
         types: Object.fromEntries(kinds.map(([kind, field]) => [kind, field.control.value])),
         quiet_hours: wanted.checked ? { start: start.control.value, end: end.control.value } : null,
         time_zone: timeZone.control.value,
+        presence: hiding.checked ? "hidden" : "shown",
       });
       close();
       announce("Preferences saved.");
@@ -101,6 +108,13 @@ function makeForm({ types, quiet_hours: quiet, time_zone: zone }, close) {
       h("legend", {}, "Quiet hours"),
       h("div", { class: "choice" }, wanted, h("label", { for: wanted.id }, "Do not disturb me at night: leave it in the inbox")),
       hours,
+    ),
+    h(
+      "fieldset",
+      { class: "dialog__group" },
+      h("legend", {}, "Others"),
+      h("div", { class: "choice" }, hiding, h("label", { for: hiding.id }, "Do not show others what I have open")),
+      h("p", { class: "field__hint", id: "hiding-hint" }, "On any device. You still see who else has an item open."),
     ),
     h("datalist", { id: "time-zones" }, Intl.supportedValuesOf("timeZone").map((value) => h("option", { value }))),
   );

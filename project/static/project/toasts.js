@@ -20,6 +20,7 @@ export class Toasts {
   #expiry = new Expiry(() => this.#arrange());
   #more = h("button", { class: "toasts__more", type: "button", onclick: () => this.#showAll() });
   #all = false;
+  #size = new ResizeObserver(([{ target }]) => tellHeight(target.offsetHeight));
 
   /** `place` is the part of the page that they are shown in. */
   constructor({ wire, wishes }, place) {
@@ -43,9 +44,12 @@ export class Toasts {
     });
     this.element.addEventListener("keydown", (event) => this.#pressed(event));
     place.replaceChildren(this.element);
+    this.#size.observe(place);
   }
 
   stop() {
+    this.#size.disconnect();
+    tellHeight(0);
     this.#expiry.stop();
     this.element.remove();
   }
@@ -59,14 +63,18 @@ export class Toasts {
   }
 
   #tell(said) {
-    if (this.#wishes.delivery(said) !== "live") return;
+    const delivery = this.#wishes.delivery(said);
+    if (delivery === undefined) return this.#part.reload(); // the server knows, and answers with what is to be shown
+    if (delivery !== "live") return;
     this.#put(said);
     this.#arrange();
   }
 
   #change(said) {
     const there = this.#toasts.has(said.id);
-    if (there && this.#wishes.delivery(said) === "live") this.#put(said);
+    const delivery = this.#wishes.delivery(said);
+    if (there && delivery === undefined) return this.#part.reload();
+    if (there && delivery === "live") this.#put(said);
     else if (there) this.#remove(said.id);
     else if (said.severity === "critical" && this.#wishes.any) this.#part.reload(); // it may concern us now
     this.#arrange();
@@ -138,6 +146,9 @@ export class Toasts {
     if (id) this.#dismiss(id);
   }
 }
+
+/** Let what sticks to the top of a small screen stand below them. */
+const tellHeight = (pixels) => document.documentElement.style.setProperty("--toasts", `${pixels}px`);
 
 const CRITICAL = '[data-severity="critical"]';
 

@@ -72,7 +72,7 @@ export class Wire {
    * Let a part of the page live on the wire until it leaves; all but `load` and `take` can be left out.
    *
    * - `load(signal)`: asks the API how things stand; `take(answer)`: puts that in place, of whatever was there.
-   * - `events`: `{Type: (payload) => …}`; one without an id (a job's progress) is as good as any other.
+   * - `events`: `{Type: (payload, id) => …}`; one without an id (a job's progress) comes with that of the last that had one.
    * - `channels`: besides the user's own, which are heard in any case; see `Part.follow`.
    * - `ask(signal)`: throws the Problem if the part's channels are not for this user any more.
    * - `changed()`: called after each change of what the part holds, or of how the connection stands.
@@ -178,7 +178,7 @@ export class Wire {
     const types = [...this.#parts].flatMap((part) => part.types);
     for (const type of types.filter((each) => !this.#heard.has(each))) {
       this.#heard.add(type);
-      this.#on(type, (event) => this.#parts.forEach((part) => part.hear(type, event)));
+      this.#on(type, (event, id) => this.#parts.forEach((part) => part.hear(type, event, id)));
     }
   }
 
@@ -187,7 +187,7 @@ export class Wire {
     source.addEventListener(type, (event) => {
       if (source !== this.#source) return; // closed already: a queued event must not count
       if (event.lastEventId) this.#cursor = event.lastEventId;
-      handle(JSON.parse(event.data));
+      handle(JSON.parse(event.data), event.lastEventId);
     });
   }
 
@@ -385,13 +385,13 @@ class Part {
   }
 
   /** Hear an event: at once, or when all is there that it changes. */
-  hear(type, event) {
+  hear(type, event, id) {
     const handle = this.#part.events?.[type];
     if (!handle || this.problem) return;
-    if (this.#loading || this.#fetches) this.#kept.push([type, event]);
+    if (this.#loading || this.#fetches) this.#kept.push([type, event, id]);
     if (!this.#current) return;
     if (this.#wire.state === LIVE) this.lastEventAt = new Date();
-    handle(event);
+    handle(event, id);
     this.#changed();
   }
 
@@ -452,7 +452,7 @@ class Part {
   }
 
   #apply(events) {
-    for (const [type, event] of events) this.#part.events[type](event);
+    for (const [type, event, id] of events) this.#part.events[type](event, id);
   }
 
   #drop() {

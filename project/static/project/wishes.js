@@ -7,7 +7,7 @@
 import { api } from "./api.js";
 
 export class Wishes {
-  #way = "live";
+  #way; // undefined until it is known
   #quiet = null; // {start, end}, as HH:MM in the zone
   #zone = "UTC";
 
@@ -27,7 +27,7 @@ export class Wishes {
     return this.#way !== "live" || this.#quiet !== null;
   }
 
-  /** Return how one is told: `live`; `quiet` or `digest`, in the inbox only; or null, not at all. */
+  /** Return how one is told: `live`; `quiet` or `digest`, in the inbox only; null, not at all; undefined, not known yet. */
   delivery({ severity, startsAt }) {
     if (severity === "critical") return "live";
     if (this.#way === "off") return null;

@@ -440,7 +440,7 @@ jobStartedDecoder =
         |> with "timestamp" Decode.int
 
 
-{-| Where a job stands: told first to who comes late, and not recorded. -}
+{-| Where a job stands: told to who comes late, and when it is asked to stop. Not recorded. -}
 type alias JobState =
     { jobId : String
     , taskType : String
@@ -448,6 +448,7 @@ type alias JobState =
     , progress : Decode.Value
     , result : Decode.Value
     , error : Maybe String
+    , stopping : Bool
     }
 
 
@@ -460,6 +461,7 @@ jobStateDecoder =
         |> with "progress" Decode.value
         |> with "result" Decode.value
         |> with "error" (Decode.nullable Decode.string)
+        |> with "stopping" Decode.bool
 
 
 {-| Someone may read an item that is for members. Also on that user's own channel. -}
@@ -586,6 +588,7 @@ type alias PreferencesChanged =
     , quietStart : Maybe String
     , quietEnd : Maybe String
     , timeZone : String
+    , presence : String
     }
 
 
@@ -597,6 +600,7 @@ preferencesChangedDecoder =
         |> with "quiet_start" (Decode.nullable Decode.string)
         |> with "quiet_end" (Decode.nullable Decode.string)
         |> with "time_zone" Decode.string
+        |> with "presence" Decode.string
 
 
 {-| Who has the item open. Transient: on the item's channel, without an id, the latest is all there is. -}
