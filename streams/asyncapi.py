@@ -7,6 +7,7 @@ from django.conf import settings
 
 from events import catalogue, channels
 from events.catalogue import Declared, Schema
+from streams import tokens
 from streams.wire import CONTROLS, HEARTBEAT, Control, example_of
 
 _ABOUT = f"""Events arrive as Server-Sent Events: `event:` is the message's name, `data:` its payload as one \
@@ -26,7 +27,7 @@ def document(*, host: str, secure: bool) -> Schema:
             "here": {
                 "host": host,
                 "protocol": "https" if secure else "http",
-                "security": [{"$ref": "#/components/securitySchemes/session"}],
+                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _security()],
             }
         },
         "channels": {name: _channel(kind, types) for name, kind in channels.kinds().items()},
@@ -37,15 +38,21 @@ def document(*, host: str, secure: bool) -> Schema:
                 **{each.name: _message(each) for each in types},
             },
             "schemas": _models(types),
-            "securitySchemes": {
-                "session": {
-                    "type": "httpApiKey",
-                    "in": "cookie",
-                    "name": settings.SESSION_COOKIE_NAME,
-                    "description": "`POST /api/session` sets it",
-                }
-            },
+            "securitySchemes": _security(),
         },
+    }
+
+
+def _security() -> Schema:
+    """Return the ways to say who one is; each is enough."""
+    session = {"in": "cookie", "name": settings.SESSION_COOKIE_NAME}
+    cookie, query = {"in": "cookie", "name": tokens.COOKIE}, {"in": "query", "name": "token"}
+    token = "A stream token, as of `POST /api/tokens`"  # noqa: S105 (says what it is)
+    return {
+        "session": {"type": "httpApiKey", **session, "description": "`POST /api/session` sets it"},
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": token},
+        "tokenQuery": {"type": "httpApiKey", **query, "description": token},
+        "tokenCookie": {"type": "httpApiKey", **cookie, "description": token},
     }
 
 

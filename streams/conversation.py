@@ -20,14 +20,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from pydantic import Field, ValidationError
 
-from events.channels import SYSTEM, Channel
+from events.channels import SYSTEM, Channel, parse
 from events.cursor import Cursor
 from events.errors import FieldError, Invalid, TickertapeError, TooManyChannels, Unavailable
 from events.http import MOST_FAULTS, described
 from events.rest import Body, MalformedJson
 from streams import places, sse
 from streams.hub import Hub
-from streams.permission import admit_again, readable
+from streams.permission import admit_again, named
 from streams.replay import Stretch
 from streams.subscriber import DATABASE_AWAY, REREAD_SECONDS, Subscriber
 
@@ -237,7 +237,9 @@ class Conversation:
             raise TooManyChannels(errors=(error,))
         if not change.add:
             return frozenset()
-        _, added = await admit_again(old.reader, lambda user: readable(user, change.add, field="add"))
+        _, added = await admit_again(
+            old.reader, lambda user: named(change.add, field="add", read=parse), field="add"
+        )
         most = settings.STREAMS_MAX_PER_CHANNEL
         for channel in added:
             if most and channel != SYSTEM and len(self._hub.audience.of(channel)) >= most:

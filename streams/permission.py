@@ -1,6 +1,7 @@
 """Who reads, and whether they may: a session's user or a token's, asked in a thread with the ORM."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user
@@ -11,7 +12,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 
 from events.access import session_digest
-from events.channels import Channel, authorise, parse
+from events.channels import Channel, authorise
 from events.errors import (
     ChannelMalformed,
     FieldError,
@@ -23,9 +24,11 @@ from events.errors import (
 )
 from streams import tokens
 from streams.reader import Grant, Reader
+from streams.scope import is_open
 
-Choose = Callable[[AbstractBaseUser], Sequence[Channel]]
+Choose = Callable[[AbstractBaseUser | None], Sequence[Channel]]  # None is a user of an issuer's
 Admitted = tuple[Reader, frozenset[Channel]]
+Name = TypeVar("Name", bound=str)
 
 
 def admit(request: HttpRequest, choose: Choose) -> Admitted:
@@ -37,13 +40,13 @@ def admit(request: HttpRequest, choose: Choose) -> Admitted:
     return by_session(request, choose) if token is None else by_grant(tokens.read(token), choose)
 
 
-def by_session(request: HttpRequest, choose: Choose) -> Admitted:
-    """Do so by the session alone."""
+def by_session(request: HttpRequest, choose: Choose, *, field: str = "") -> Admitted:
+    """Do so by the session alone; what is wrong with a channel is named by its place in `field`, if any."""
     user = get_user(request)
     if not isinstance(user, AbstractBaseUser):
         raise NotLoggedIn
     channels = choose(user)
-    authorise(user, channels)
+    authorise_each(user, channels, field=field)
     key = request.session.session_key
     reader = Reader(
         user_id=str(user.pk),
@@ -55,36 +58,48 @@ def by_session(request: HttpRequest, choose: Choose) -> Admitted:
     return reader, frozenset(channels)
 
 
-def by_grant(grant: Grant, choose: Choose) -> Admitted:
-    """Do so by what a token grants; no session is looked up."""
+def by_grant(grant: Grant, choose: Choose, *, field: str = "") -> Admitted:
+    """Do so by what a token grants; no session is looked up.
+
+    Its scope comes before anything else is asked about a channel: outside of it nothing is learnt.
+    """
     user = tokens.user_of(grant)
     channels = choose(user)
-    tokens.check_scope(grant, channels)
-    authorise(user, channels)
+    tokens.check_scope(grant, channels, field=field or "channel")
+    if user is not None:
+        authorise_each(user, channels, field=field)
     reader = Reader(
-        user_id=str(user.pk),
-        session=grant.session,
+        user_id=grant.user_id,
+        session=grant.session or None,
         expires_at=float(grant.expires_at),
-        username=user.get_username(),
+        username="" if user is None else user.get_username(),
         grant=grant,
     )
     return reader, frozenset(channels)
 
 
-def readable(user: AbstractBaseUser, names: Sequence[str], *, field: str) -> list[Channel]:
-    """Return the channels of these names; raise what is wrong with one, by its place in the field."""
-    channels = []
+def named(names: Sequence[str], *, field: str, read: Callable[[str], Name]) -> list[Name]:
+    """Return what `read` makes of the names; raise Invalid, naming a malformed one by its place."""
+    found = []
     for number, name in enumerate(names):
         try:
-            channel = parse(name)
-            authorise(user, [channel])
+            found.append(read(name))
         except ChannelMalformed as error:
             raise Invalid(errors=(FieldError(f"{field}.{number}", error.errors[0].message),)) from None
+    return found
+
+
+def authorise_each(user: AbstractBaseUser, channels: Sequence[str], *, field: str = "") -> None:
+    """Raise why a channel may not be read, by its place in the field, if any; a pattern is asked nothing."""
+    for number, channel in enumerate(channels):
+        try:
+            if not is_open(channel):
+                authorise(user, [Channel(channel)])
         except (Forbidden, NotFound) as error:
+            if not field:
+                raise
             fault = FieldError(f"{field}.{number}", error.detail)
             raise type(error)(error.detail, errors=(fault,)) from None
-        channels.append(channel)
-    return channels
 
 
 def expires_at(session_key: str | None) -> float | None:
@@ -111,16 +126,16 @@ class SessionAsItIs(SessionStore):
         """Keep the row: likewise."""
 
 
-async def admit_again(reader: Reader, choose: Choose) -> Admitted:
+async def admit_again(reader: Reader, choose: Choose, *, field: str = "") -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
 
     def ask() -> Admitted:
         try:
             if reader.grant is not None:
-                return by_grant(reader.grant, choose)
+                return by_grant(reader.grant, choose, field=field)
             request = HttpRequest()
             request.session = SessionAsItIs(reader.session_key)
-            return by_session(request, choose)
+            return by_session(request, choose, field=field)
         finally:
             close_old_connections()
 

@@ -257,7 +257,7 @@ async def test_changes_amid_a_storm_of_events_lose_and_double_nothing(
         ('{"add": ["{b}", "item:999999"]}', "channel_unknown", "add.1"),
         ('{"add": ["{b}", "user:999999"]}', "channel_forbidden", "add.1"),
         ('{"add": ["{bobs}"]}', "channel_forbidden", "add.0"),
-        ('{"add": ["system"]}', "channel_forbidden", "channel"),  # out of the token's scope
+        ('{"add": ["system"]}', "channel_forbidden", "add"),  # out of the token's scope
     ],
 )
 async def test_what_cannot_be_done_is_said_and_changes_nothing(
