@@ -1,7 +1,6 @@
 """The streams app."""
 
 from django.apps import AppConfig
-from django.conf import settings
 
 
 class StreamsConfig(AppConfig):
@@ -10,12 +9,8 @@ class StreamsConfig(AppConfig):
     name = "streams"
 
     def ready(self) -> None:
-        """Tell what only the live edge knows, and have what tokens keep be swept up.
-
-        Raises ImproperlyConfigured where it is not to be told who may sign tokens.
-        """
+        """Tell what only the live edge knows, and have what tokens keep be swept up."""
         from events import edge
-        from streams import deliveries, issuers, presence, tokens  # noqa: F401
+        from streams import deliveries, presence, tokens  # noqa: F401
 
         edge.register(connected=presence.connected_users, delivered=deliveries.delivered)
-        issuers.read(settings.STREAMS_TOKEN_ISSUERS)
