@@ -156,6 +156,18 @@ def _append(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.Even
     for channel in event.channels:
         if not _allowed(key.channels, channel):
             raise KeyForbids(errors=(FieldError(f"{place}.channels", f"{channel[:80]} is not in its scope"),))
+    key_of_event = None if event.id is None else f"key:{key.pk}:{event.id}"
+    return append_event(event, unique_key=key_of_event, known=known, place=f"{place}.")
+
+
+def append_event(
+    event: NewEvent, *, unique_key: str | None, place: str = "", known: _Known | None = None
+) -> log.EventId:
+    """Append an event from elsewhere, checked by its type's declaration, within a transaction.
+
+    Raises Invalid or what is particular, each naming a field behind `place`.
+    """
+    known = known or _Known.of([event])
     channels = [_channel(name, place, known) for name in event.channels]
     kind = registry.types().get(event.type)
     data = event.data if kind is None else _data(kind, event, channels, place, known)
@@ -165,10 +177,10 @@ def _append(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.Even
             data,
             version=1 if kind is None else kind.version,
             channels=channels,
-            unique_key=None if event.id is None else f"key:{key.pk}:{event.id}",
+            unique_key=unique_key,
         )
     except PayloadInvalid as error:
-        faults = (FieldError(f"{place}.data.{fault.field}", fault.message) for fault in error.errors)
+        faults = (FieldError(f"{place}data.{fault.field}", fault.message) for fault in error.errors)
         raise PayloadInvalid(errors=tuple(faults)) from None
 
 
@@ -183,10 +195,10 @@ def _channel(name: str, place: str, known: _Known) -> Channel:
     try:
         channel = parse(name)  # so none of the log's own, which nobody can read
     except ChannelMalformed as error:
-        raise Invalid(errors=(FieldError(f"{place}.channels", error.detail),)) from None
+        raise Invalid(errors=(FieldError(f"{place}channels", error.detail),)) from None
     kind, _, job_id = channel.partition(":")
     if kind == "job" and known.is_ours(job_id):
-        raise Invalid(errors=(FieldError(f"{place}.channels", "a job of this service tells its own life"),))
+        raise Invalid(errors=(FieldError(f"{place}channels", "a job of this service tells its own life"),))
     return channel
 
 
@@ -195,20 +207,20 @@ def _data(
 ) -> dict[str, Any]:
     """Return the payload, checked with its channels against the type's declaration."""
     if kind.transient:
-        raise Invalid(errors=(FieldError(f"{place}.type", "is never in the log"),))
+        raise Invalid(errors=(FieldError(f"{place}type", "is never in the log"),))
     ours = kind in (*jobs.LIFE, jobs.JobSent) and known.is_ours(event.data.get("job_id"))
     elsewhere = kind in jobs.LIFE and kind is not jobs.JobQueued
     if ours or (kind in known.folded and not elsewhere):
-        raise Invalid(errors=(FieldError(f"{place}.type", "has a verb of its own: use that"),))
+        raise Invalid(errors=(FieldError(f"{place}type", "has a verb of its own: use that"),))
     if kind.sent_on and (others := {*map(kind_of, channels)} - {*kind.sent_on}):
         message = f"{event.type} is not sent on channels of the kind {min(others)}"
-        raise Invalid(errors=(FieldError(f"{place}.channels", message),))
+        raise Invalid(errors=(FieldError(f"{place}channels", message),))
     try:
         return kind.model_validate(event.data).model_dump(mode="json")
     except ValidationError as error:
         raise Invalid(
             errors=tuple(
-                FieldError(f"{place}.data.{'.'.join(map(str, fault['loc']))}", fault["msg"])
+                FieldError(f"{place}data.{'.'.join(map(str, fault['loc']))}", fault["msg"])
                 for fault in error.errors()[:MOST_FAULTS]
             )
         ) from None

@@ -15,9 +15,10 @@ from events.channels import item_channel
 from events.errors import FieldError, Invalid
 from events.rest import Body, Problem, user_of
 from streams import tokens
-from streams.permission import expires_at, readable
+from streams.permission import authorise_each, expires_at, named
 from streams.presence import SHOWN_MOST, Person, present
 from streams.reader import Grant
+from streams.scope import check_pattern
 
 _ERRORS = frozenset({400, 401, 403, 404, 413, 415, 422, 429, 503})
 _READ_ERRORS = frozenset({400, 401, 403, 404, 503})
@@ -28,7 +29,7 @@ router = Router()
 class NewToken(Body):
     """What a token is to be for."""
 
-    channels: Annotated[list[str], Field(min_length=1, description="As in ?channel=item:42")]
+    channels: Annotated[list[str], Field(min_length=1, description="As in ?channel=item:42; item:* for all")]
     ttl: int = Field(
         tokens.USUAL_SECONDS,
         ge=tokens.LEAST_SECONDS,
@@ -38,7 +39,7 @@ class NewToken(Body):
 
 
 class TokenOut(BaseModel):
-    """A token: as `Authorization: Bearer` or `?token=` it opens streams, polls and WebSockets."""
+    """A JWT: as bearer, `?token=` or cookie `tickertape_token` it opens streams, polls and WebSockets."""
 
     token: str
     expires_at: datetime
@@ -48,7 +49,8 @@ class TokenOut(BaseModel):
 def make_token(request: HttpRequest, body: NewToken, response: HttpResponse) -> Status[TokenOut]:
     """Make a stream token for channels that one may read now. It ends with the session that asked for it.
 
-    Whether the channels may still be read is asked at each opening, and all the while a stream is open.
+    Whether the channels may still be read is asked at each opening, and all the while a stream is open; of
+    what `item:*` and the like are for, only then.
     """
     user = user_of(request)
     if len(body.channels) > settings.STREAMS_MAX_CHANNELS:
@@ -56,7 +58,8 @@ def make_token(request: HttpRequest, body: NewToken, response: HttpResponse) -> 
             "channels", f"are {len(body.channels)}; {settings.STREAMS_MAX_CHANNELS} is the most"
         )
         raise Invalid(errors=(error,))
-    channels = readable(user, body.channels, field="channels")
+    channels = named(body.channels, field="channels", read=check_pattern)
+    authorise_each(user, channels, field="channels")
     key = request.session.session_key or ""
     tokens.live_on(key)
     ends = int(min(time.time() + body.ttl, expires_at(key) or 0))

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from events import catalogue, channels
 from events.catalogue import Declared, Schema
+from streams import tokens
 from streams.conversation import Change
 from streams.wire import CONTROLS, HEARTBEAT, OF_WEBSOCKETS, Control, ResetReason, example_of
 
@@ -22,7 +23,7 @@ _WEBSOCKET, _POLL = "way.websocket", "way.poll"  # no kind of channel has a full
 
 def document(*, host: str, secure: bool) -> Schema:
     """Return the description; raise CatalogueIncomplete where a type lacks something."""
-    here = {"host": host, "security": [{"$ref": "#/components/securitySchemes/session"}]}
+    here = {"host": host, "security": [_ref("securitySchemes", name) for name in _security()]}
     servers = {
         "here": {**here, "protocol": "https" if secure else "http"},
         "sockets": {**here, "protocol": "wss" if secure else "ws"},
@@ -54,15 +55,21 @@ def _document() -> Schema:
                 **_of_other_ways(),
             },
             "schemas": _models(types, controls.values()),
-            "securitySchemes": {
-                "session": {
-                    "type": "httpApiKey",
-                    "in": "cookie",
-                    "name": settings.SESSION_COOKIE_NAME,
-                    "description": "`POST /api/session` sets it",
-                }
-            },
+            "securitySchemes": _security(),
         },
+    }
+
+
+def _security() -> Schema:
+    """Return the ways to say who one is; each is enough."""
+    session = {"in": "cookie", "name": settings.SESSION_COOKIE_NAME}
+    cookie, query = {"in": "cookie", "name": tokens.COOKIE}, {"in": "query", "name": "token"}
+    token = "A stream token, as of `POST /api/tokens`"  # noqa: S105 (says what it is)
+    return {
+        "session": {"type": "httpApiKey", **session, "description": "`POST /api/session` sets it"},
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": token},
+        "tokenQuery": {"type": "httpApiKey", **query, "description": token},
+        "tokenCookie": {"type": "httpApiKey", **cookie, "description": token},
     }
 
 
@@ -83,7 +90,6 @@ def _query(**more: Schema) -> Schema:
     properties = {
         "channel": {"type": "array", "items": {"type": "string"}, "description": "Channels' addresses"},
         "last_event_id": {"type": "string", "description": "Go on from here; `earliest` is all there is"},
-        "token": {"type": "string", "description": "In place of a session: from `POST /api/tokens`"},
     }
     return {"type": "object", "required": ["channel"], "properties": {**properties, **more}}
 

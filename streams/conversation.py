@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from pydantic import Field, ValidationError
 
-from events.channels import SYSTEM, Channel
+from events.channels import SYSTEM, Channel, parse
 from events.cursor import Cursor
 from events.errors import (
     FieldError,
@@ -39,7 +39,7 @@ from streams import places, sse
 from streams.allowance import Allowance
 from streams.brought import Brought
 from streams.hub import Hub
-from streams.permission import admit_again, readable, turns
+from streams.permission import admit_again, named, turns
 from streams.replay import Stretch
 from streams.subscriber import DATABASE_AWAY, REREAD_SECONDS, Subscriber
 
@@ -285,7 +285,9 @@ class Conversation:
         if not change.add:
             return frozenset()
         async with turns:
-            _, added = await admit_again(old.reader, lambda user: readable(user, change.add, field="add"))
+            _, added = await admit_again(
+                old.reader, lambda user: named(change.add, field="add", read=parse), field="add"
+            )
         most = settings.STREAMS_MAX_PER_CHANNEL
         for channel in added:
             if most and channel != SYSTEM and len(self._hub.audience.of(channel)) >= most:

@@ -50,7 +50,7 @@ async def subscriber(
 def named(request: HttpRequest) -> Choose:
     """Return a choice of the channels that the query names, which raises what is wrong with them."""
 
-    def choose(user: AbstractBaseUser) -> Sequence[Channel]:
+    def choose(user: AbstractBaseUser | None) -> Sequence[Channel]:
         if not (channels := also_named(request)):
             error = FieldError("channel", "name at least one, as in ?channel=item:42")
             raise BadRequest("No channel was named.", errors=(error,))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.http import HttpRequest
 
 from events import preferences
 from events.access import session_digest
-from events.channels import Channel, authorise, parse
+from events.channels import Channel, authorise
 from events.errors import (
     ChannelMalformed,
     FieldError,
@@ -26,12 +27,14 @@ from events.errors import (
 )
 from streams import tokens
 from streams.reader import Grant, Reader
+from streams.scope import is_open
 
 # A crowd that asks to read waits here, not for a thread each.
 turns = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
 
-Choose = Callable[[AbstractBaseUser], Sequence[Channel]]
+Choose = Callable[[AbstractBaseUser | None], Sequence[Channel]]  # None is a user of an issuer's
 Admitted = tuple[Reader, frozenset[Channel]]
+Name = TypeVar("Name", bound=str)
 
 
 def admit(request: HttpRequest, choose: Choose) -> Admitted:
@@ -43,13 +46,13 @@ def admit(request: HttpRequest, choose: Choose) -> Admitted:
     return by_session(request, choose) if token is None else by_grant(tokens.read(token), choose)
 
 
-def by_session(request: HttpRequest, choose: Choose) -> Admitted:
-    """Do so by the session alone."""
+def by_session(request: HttpRequest, choose: Choose, *, field: str = "") -> Admitted:
+    """Do so by the session alone; what is wrong with a channel is named by its place in `field`, if any."""
     user = get_user(request)
     if not isinstance(user, AbstractBaseUser):
         raise NotLoggedIn
     channels = choose(user)
-    authorise(user, channels)
+    authorise_each(user, channels, field=field)
     key = request.session.session_key
     reader = Reader(
         user_id=str(user.pk),
@@ -62,41 +65,53 @@ def by_session(request: HttpRequest, choose: Choose) -> Admitted:
     return reader, frozenset(channels)
 
 
-def by_grant(grant: Grant, choose: Choose) -> Admitted:
-    """Do so by what a token grants; no session is looked up."""
+def by_grant(grant: Grant, choose: Choose, *, field: str = "") -> Admitted:
+    """Do so by what a token grants; no session is looked up.
+
+    Its scope comes before anything else is asked about a channel: outside of it nothing is learnt.
+    """
     user = tokens.user_of(grant)
     channels = choose(user)
-    tokens.check_scope(grant, channels)
-    authorise(user, channels)
+    tokens.check_scope(grant, channels, field=field or "channel")
+    if user is not None:
+        authorise_each(user, channels, field=field)
     reader = Reader(
-        user_id=str(user.pk),
-        session=grant.session,
+        user_id=grant.user_id,
+        session=grant.session or None,
         expires_at=float(grant.expires_at),
-        username=user.get_username(),
+        username="" if user is None else user.get_username(),
         grant=grant,
         hidden=_is_hidden(user),
     )
     return reader, frozenset(channels)
 
 
-def _is_hidden(user: AbstractBaseUser) -> bool:
-    return bool(settings.STREAMS_PRESENCE) and preferences.is_hidden(user)
+def _is_hidden(user: AbstractBaseUser | None) -> bool:
+    return bool(settings.STREAMS_PRESENCE) and user is not None and preferences.is_hidden(user)
 
 
-def readable(user: AbstractBaseUser, names: Sequence[str], *, field: str) -> list[Channel]:
-    """Return the channels of these names; raise what is wrong with one, by its place in the field."""
-    channels = []
+def named(names: Sequence[str], *, field: str, read: Callable[[str], Name]) -> list[Name]:
+    """Return what `read` makes of the names; raise Invalid, naming a malformed one by its place."""
+    found = []
     for number, name in enumerate(names):
         try:
-            channel = parse(name)
-            authorise(user, [channel])
+            found.append(read(name))
         except ChannelMalformed as error:
             raise Invalid(errors=(FieldError(f"{field}.{number}", error.errors[0].message),)) from None
+    return found
+
+
+def authorise_each(user: AbstractBaseUser, channels: Sequence[str], *, field: str = "") -> None:
+    """Raise why a channel may not be read, by its place in the field, if any; a pattern is asked nothing."""
+    for number, channel in enumerate(channels):
+        try:
+            if not is_open(channel):
+                authorise(user, [Channel(channel)])
         except (Forbidden, NotFound) as error:
+            if not field:
+                raise
             fault = FieldError(f"{field}.{number}", error.detail)
             raise type(error)(error.detail, errors=(fault,)) from None
-        channels.append(channel)
-    return channels
 
 
 def expires_at(session_key: str | None) -> float | None:
@@ -123,16 +138,16 @@ class SessionAsItIs(SessionStore):
         """Keep the row: likewise."""
 
 
-async def admit_again(reader: Reader, choose: Choose) -> Admitted:
+async def admit_again(reader: Reader, choose: Choose, *, field: str = "") -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
 
     def ask() -> Admitted:
         try:
             if reader.grant is not None:
-                return by_grant(reader.grant, choose)
+                return by_grant(reader.grant, choose, field=field)
             request = HttpRequest()
             request.session = SessionAsItIs(reader.session_key)
-            return by_session(request, choose)
+            return by_session(request, choose, field=field)
         finally:
             close_old_connections()
 

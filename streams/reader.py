@@ -8,10 +8,12 @@ class Grant:
     """What a stream token says: who may read what, until when, and by what it may end sooner."""
 
     user_id: str
-    channels: frozenset[str]
+    channels: frozenset[str]  # and patterns, as in `streams.scope`
     expires_at: int  # Unix seconds
     session: str  # the digest of the session that asked for it
     password: str  # a mark of the user's password
+    issuer: str = ""  # who signed it, where that was not us: then there is no session, and no user of ours
+    key: str = ""  # of the issuer's, by which it was signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +27,8 @@ class Reader:
     username: str = field(default="", repr=False)
     grant: Grant | None = None  # in place of a session
     hidden: bool = False  # others are not to be shown what they have open
+
+    @property
+    def is_user(self) -> bool:
+        """Tell whether it is a user of ours: an issuer's users have no row here, and no name."""
+        return self.grant is None or not self.grant.issuer

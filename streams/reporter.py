@@ -73,7 +73,9 @@ class Reporter:
     # --- within one turn of the loop --------------------------------------------------------------
 
     def come(self, subscriber: Subscriber) -> None:
-        """Count a subscriber in."""
+        """Count a subscriber in, if it is one of our users: an issuer's have no name to be shown by."""
+        if not subscriber.reader.is_user:
+            return
         self._counted[subscriber] = False
         self._count(subscriber)
 

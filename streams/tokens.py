@@ -1,37 +1,50 @@
-"""Stream tokens: signed, short-lived leave to open streams of some channels, and for nothing else.
+"""Stream tokens: JWTs, short-lived leave to open streams of some channels, and for nothing else.
 
-A token stands in for its user's session: it ends with that session, with the user's password and at
-its own hour, whichever is first. Whether the user may read a channel it does not say; that is asked
-each time, as of a session. It is signed and not encrypted: nothing in it is a secret of ours.
+One of ours stands in for its user's session: it ends with that session, with the user's password and
+at its own hour, whichever is first. Whether the user may read a channel it does not say; that is asked
+each time, as of a session. One of an issuer's (`streams.issuers`) stands for a user of theirs, and is
+all there is to ask. Tokens are signed and not encrypted: nothing in ours is a secret of ours.
 """
 
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
+from typing import Annotated
 
+import jwt
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.models import Session
-from django.core import signing
 from django.db import transaction
 from django.db.models import Exists, Value
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from events import retention
 from events.access import session_digest
-from events.errors import ChannelForbidden, FieldError, NotLoggedIn
+from events.errors import ChannelForbidden, ChannelMalformed, FieldError, Forbidden, NotLoggedIn
 from events.models import EndedSession
+from streams import issuers
+from streams.issuers import OURS
 from streams.reader import Grant
+from streams.scope import check_pattern, covers
 
 SALT = "tickertape.streams.token"  # so that nothing else that we sign is one
+COOKIE = "tickertape_token"
 LEAST_SECONDS, MOST_SECONDS, USUAL_SECONDS = 60, 24 * 3600, 3600
+SKEW_SECONDS = 5  # that an issuer's clock may be ahead of ours
 _MARK_LENGTH = (
     16  # hexadecimal digits of the password's hash, which has a random salt: enough to tell two apart
 )
 _LONGEST = 20_000  # characters: more than the most channels take
+_SHOWN = 5  # channels of a token that a refusal names
 
 
 class TokenInvalid(NotLoggedIn):
@@ -47,36 +60,137 @@ class TokenExpired(TokenInvalid):
     code = "token_expired"
 
 
+class TokenTooWide(Forbidden):
+    """The token is for channels that its issuer may not grant."""
+
+    code = "token_scope"
+
+
+class _Claims(BaseModel):
+    """What a token says (RFC 7519), once its signature, issuer, audience and times are right."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    sub: Annotated[str, Field(min_length=1, max_length=200)]
+    channels: Annotated[list[str], Field(min_length=1, max_length=1_000)]
+    exp: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _OurClaims(_Claims):
+    """What one of ours says besides."""
+
+    sid: str
+    mark: str
+
+
 def sign(grant: Grant) -> str:
-    """Return the token of a grant."""
-    said = [grant.user_id, sorted(grant.channels), grant.expires_at, grant.session, grant.password]
-    return signing.dumps(said, salt=SALT, compress=True)
+    """Return the token of a grant of ours."""
+    claims = {
+        "iss": OURS,
+        "aud": OURS,
+        "sub": grant.user_id,
+        "channels": sorted(grant.channels),
+        "iat": int(time.time()),
+        "exp": grant.expires_at,
+        "sid": grant.session,
+        "mark": grant.password,
+    }
+    [(name, key), *_] = _our_keys().items()
+    return jwt.encode(claims, key.key, algorithm=key.algorithm_name, headers={"kid": name})
 
 
 def read(token: str) -> Grant:
-    """Return what a token grants, whoever uses it; raise TokenInvalid or TokenExpired."""
+    """Return what a token grants, whoever uses it.
+
+    Raises TokenInvalid, TokenExpired, TokenTooWide. What was wrong is said of a token that is truly
+    signed, and of no other. May read a file of keys.
+    """
     if len(token) > _LONGEST:
         raise TokenInvalid
     try:
-        # By any of SECRET_KEY and SECRET_KEY_FALLBACKS; nothing is unpacked before the signature is right.
-        user_id, channels, expires_at, session, password = signing.loads(token, salt=SALT)
-    except (signing.BadSignature, ValueError):
+        # Believed of it are only the names by which its key is looked up; then all of it is verified.
+        said = jwt.decode_complete(token, options={"verify_signature": False})
+        issuer, kid = said["payload"].get("iss"), said["header"].get("kid")
+        return _ours(token, kid) if issuer == OURS else _foreign(token, issuer, kid)
+    except jwt.ExpiredSignatureError:
+        raise TokenExpired from None
+    except jwt.ImmatureSignatureError:
+        raise TokenInvalid("The token is not valid yet.") from None
+    except jwt.InvalidAudienceError:
+        raise TokenInvalid("The token is for somebody else: its audience is another.") from None
+    except jwt.MissingRequiredClaimError as error:
+        raise TokenInvalid(f"The token does not say its `{error.claim}`.") from None
+    except (jwt.PyJWTError, ValidationError, ChannelMalformed, ValueError, RecursionError):
         raise TokenInvalid from None
-    if time.time() >= expires_at:
-        raise TokenExpired
-    return Grant(user_id, frozenset(channels), expires_at, session, password)
+
+
+def _ours(token: str, kid: object) -> Grant:
+    key = _our_keys().get(kid) if isinstance(kid, str) else None
+    said = _OurClaims.model_validate(_verified(token, key, OURS, OURS))
+    return Grant(said.sub, frozenset(said.channels), int(said.exp), said.sid, said.mark)
+
+
+def _foreign(token: str, name: object, kid: object) -> Grant:
+    issuer = issuers.find(name)
+    if issuer is None:
+        raise TokenInvalid
+    said = _Claims.model_validate(_verified(token, issuer.key(kid), issuer.name, issuer.audience))
+    channels = frozenset(map(check_pattern, said.channels))
+    if not all(covers(issuer.channels, each) for each in channels):
+        error = FieldError("token", f"its issuer may grant {_shown(issuer.channels)}, and nothing else")
+        raise TokenTooWide(errors=(error,))
+    # No user of ours has such an id.
+    return Grant(f"{issuer.name}|{said.sub}", channels, int(said.exp), "", "", issuer.name, str(kid))
+
+
+def _verified(token: str, key: jwt.PyJWK | None, issuer: str, audience: str) -> dict[str, object]:
+    """Return the claims of a token that this key, which has one algorithm, signed; raise PyJWTError."""
+    if key is None:
+        raise TokenInvalid
+    claims: dict[str, object] = jwt.decode(
+        token,
+        key,
+        algorithms=[key.algorithm_name],
+        issuer=issuer,
+        audience=audience,
+        leeway=SKEW_SECONDS,
+        options={"require": ["iss", "aud", "sub", "exp"]},
+    )
+    left = float(str(claims["exp"])) - time.time()
+    if left <= 0:
+        raise jwt.ExpiredSignatureError  # the leeway is for the beginning: at `exp` a stream ends
+    if left > MOST_SECONDS + SKEW_SECONDS:  # of an issuer's nothing but its hour ends it
+        raise TokenInvalid(f"The token expires too late: {MOST_SECONDS} seconds from now is the latest.")
+    return claims
+
+
+def _our_keys() -> dict[str, jwt.PyJWK]:
+    """Return the keys by `kid`: the one to sign by, then earlier ones."""
+    return dict(map(_our_key, [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]))
+
+
+@cache
+def _our_key(secret: str) -> tuple[str, jwt.PyJWK]:
+    key = salted_hmac(SALT, b"key", secret=secret, algorithm="sha256").digest()
+    kid = sha256(b"kid" + key).hexdigest()[:16]
+    return kid, jwt.PyJWK({"kty": "oct", "alg": "HS256", "k": urlsafe_b64encode(key).decode().rstrip("=")})
 
 
 def given(request: HttpRequest) -> str | None:
-    """Return the token that a request brings: the header beats the query. It also beats a session."""
+    """Return the token that a request brings: header, query, cookie, in this order. It beats a session."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return request.GET.get("token")
+    return request.GET.get("token", request.COOKIES.get(COOKIE) or None)
 
 
-def user_of(grant: Grant) -> AbstractBaseUser:
-    """Return the user whom a grant stands for, by one question; raise TokenInvalid where that is over."""
+def user_of(grant: Grant) -> AbstractBaseUser | None:
+    """Return whom a grant stands for, by one question; None is a user of an issuer's. Raises TokenInvalid."""
+    if grant.issuer:
+        issuer = issuers.find(grant.issuer)
+        if issuer is None or issuer.key(grant.key) is None:
+            raise TokenInvalid
+        return None
     users = get_user_model()._default_manager.filter(pk=grant.user_id, is_active=True)
     ended = Exists(EndedSession.objects.filter(digest=Value(grant.session), ended_at__lte=Now()))
     user = users.filter(~ended).first()
@@ -99,12 +213,20 @@ def live_on(session_key: str) -> None:
             ended.filter(ended_at__lt=session.expire_date).update(ended_at=session.expire_date)
 
 
-def check_scope(grant: Grant, channels: Sequence[str]) -> None:
-    """Raise ChannelForbidden unless the grant is for all the channels."""
-    for channel in channels:
-        if channel not in grant.channels:
-            error = FieldError("channel", f"{channel} is not among the token's channels")
-            raise ChannelForbidden("The token is not for this channel.", errors=(error,))
+def check_scope(grant: Grant, channels: Sequence[str], *, field: str = "channel") -> None:
+    """Raise ChannelForbidden unless the grant is for all the channels.
+
+    What it says is of the token, and the same whatever was asked: whether a channel exists, or which groups
+    the user is in, is no business of a holder of a token for others.
+    """
+    if not all(covers(grant.channels, channel) for channel in channels):
+        error = FieldError(field, f"the token is for {_shown(sorted(grant.channels))}, and nothing else")
+        raise ChannelForbidden("The token is not for this channel.", errors=(error,))
+
+
+def _shown(channels: Sequence[str]) -> str:
+    more = len(channels) - _SHOWN
+    return ", ".join(channels[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def mark_of(user: AbstractBaseUser) -> str:

@@ -7,18 +7,19 @@ ends at once: EventSource comes back from that, and from no other status than 20
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
-from events.channels import own_channels, parse
-from events.errors import TickertapeError, Unavailable
+from events.channels import Channel, own_channels, parse
+from events.errors import ChannelForbidden, TickertapeError, Unavailable
 from events.http import problem
 from events.transactions import PRESSURE_SQL
 from streams import jobs, metrics, opening, rendering, switchboard
@@ -50,7 +51,13 @@ async def channels(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
     """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
-    return await _stream(request, lambda user: [*own_channels(user), *opening.also_named(request)])
+
+    def choose(user: AbstractBaseUser | None) -> Sequence[Channel]:
+        if user is None:
+            raise ChannelForbidden("Users of another issuer have no channels of their own here: name them.")
+        return [*own_channels(user), *opening.also_named(request)]
+
+    return await _stream(request, choose)
 
 
 @require_GET
@@ -64,7 +71,11 @@ async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """Stream a job's events, where it stands first; the stream ends with the job."""
 
     async def serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
-        return await jobs.serve(hub, subscriber, UUID(job_id), last_event_id)
+        try:
+            found = UUID(job_id)
+        except ValueError:  # as only an issuer's token opens: a job of a program's own
+            return await _serve(hub, subscriber, last_event_id)
+        return await jobs.serve(hub, subscriber, found, last_event_id)
 
     return await _stream(request, lambda user: [parse(f"job:{job_id}")], serve)
 

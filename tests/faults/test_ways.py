@@ -278,6 +278,17 @@ def test_a_token_opens_it_and_is_in_no_log(rough, alice, way):
         assert token[:40] not in rough.log(name).read_text()
 
 
+def test_what_is_added_outside_of_a_token_is_refused_alike_whether_it_exists_or_not(rough, alice):
+    inside, outside = (f"item:{new_item(alice, visibility='members')}" for _ in range(2))
+    with with_token(alice, "socket", token_of(alice, inside), inside) as stream:
+        said = []
+        for channel in (outside, "item:999999", "job:nonsense", "user:999999", "group:none", "system"):
+            stream.say(add=[channel])
+            said.append(stream.until(lambda got: got.event == "stream.error")[-1].data)
+    assert said == said[:1] * 6
+    assert (said[0]["status"], said[0]["errors"][0]["field"]) == (403, "add")
+
+
 def test_a_token_that_ends_ends_it(rough, alice, way, figure):
     mine = rough.login("carol", str(alice.base_url))
     settle(rough)

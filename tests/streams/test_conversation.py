@@ -507,7 +507,7 @@ async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, m
         ('{"add": ["{b}", "item:999999"]}', "channel_unknown", "add.1"),
         ('{"add": ["{b}", "user:999999"]}', "channel_forbidden", "add.1"),
         ('{"add": ["{bobs}"]}', "channel_forbidden", "add.0"),
-        ('{"add": ["system"]}', "channel_forbidden", "channel"),  # out of the token's scope
+        ('{"add": ["system"]}', "channel_forbidden", "add"),  # out of the token's scope
     ],
 )
 async def test_what_cannot_be_done_is_said_and_changes_nothing(

@@ -1,10 +1,13 @@
 """Stream tokens: what they open, for whom, and until when."""
 
 import json
+from base64 import urlsafe_b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.core import signing
 from django.db import connection
@@ -13,8 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events import items, retention
-from events.channels import Channel
-from events.errors import NotLoggedIn
+from events.channels import Channel, own_channels
+from events.errors import NotLoggedIn, TickertapeError
+from events.http import described
 from events.models import EndedSession
 from streams import tokens
 from streams.permission import SessionAsItIs, admit
@@ -90,6 +94,11 @@ def test_opening_asks_one_question_for_the_user_and_none_for_a_session(api, chan
         ({"channels": ["system", "internal:access"]}, 422, "channels.1"),
         ({"channels": ["system", "user:999999"]}, 403, "channels.1"),
         ({"channels": ["item:999999"]}, 404, "channels.0"),
+        ({"channels": ["item:*", "item:**"]}, 422, "channels.1"),
+        ({"channels": ["*"]}, 422, "channels.0"),
+        ({"channels": ["system:*"]}, 422, "channels.0"),
+        ({"channels": ["internal:*"]}, 422, "channels.0"),
+        ({"channels": ["item:4*"]}, 422, "channels.0"),
         ({"channels": [f"group:g{n}" for n in range(51)]}, 422, "channels"),
         ({"channels": ["system"], "ttl": 59}, 422, "ttl"),
         ({"channels": ["system"], "ttl": 86_401}, 422, "ttl"),
@@ -120,11 +129,57 @@ def test_a_token_is_no_way_to_another_and_opens_nothing_of_the_api(api, channel)
     assert code_of(answer, 401) == "api_key_unknown"
 
 
-def test_what_is_outside_of_it_is_forbidden(api, channel):
-    token = token_of(api, channel)
-    with pytest.raises(tokens.ChannelForbidden) as refused:
-        opens(token, "system")
-    assert "system" in refused.value.errors[0].message
+def refusal(token: str, *names: str) -> dict[str, object]:
+    """Return what is said of channels that the token is not for."""
+    request = HttpRequest()
+    request.META["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    with pytest.raises(TickertapeError) as refused:
+        admit(request, lambda user: [Channel(name) for name in names])
+    return described(refused.value)
+
+
+def test_outside_of_it_nothing_is_learnt(api, users, channel):
+    """Not whether a channel exists, and of whom it is, nor which groups its user is in."""
+    token = token_of(api, "system")
+    users.alice.groups.add(Group.objects.create(name="staff"))
+    others = items.create_item(users.bob, title="y", visibility="members").pk
+    said = [
+        refusal(token, *names)
+        for names in (
+            [channel],
+            [f"item:{others}"],
+            ["item:999999"],
+            ["job:nonsense"],
+            [f"user:{users.bob.pk}"],
+            ["user:999999"],
+            ["group:staff"],
+            ["group:none"],
+            ["system", "item:999999"],
+            own_channels(users.alice),
+        )
+    ]
+    assert said == said[:1] * len(said)
+    assert (said[0]["status"], said[0]["code"]) == (403, "channel_forbidden")
+    assert said[0]["errors"] == [{"field": "channel", "message": "the token is for system, and nothing else"}]
+
+
+def test_a_pattern_is_for_all_of_a_kind_that_may_be_read(api, users, channel):
+    token = token_of(api, "item:*")
+    others = items.create_item(users.bob, title="y", visibility="members").pk
+    assert opens(token, channel)[1] == frozenset([channel])
+    assert refusal(token, f"item:{others}")["status"] == 403
+    assert refusal(token, "item:999999")["status"] == 404  # as for its user's session
+    assert "item:*" in str(refusal(token, "system")["errors"])
+
+
+def test_a_token_of_many_channels_is_named_by_some_of_them(api):
+    with_groups = [f"group:g{n}" for n in range(7)]
+    grant = replace(tokens.read(token_of(api, "system")), channels=frozenset(with_groups))
+    said = refusal(tokens.sign(grant), "system")["errors"][0]["message"]
+    assert (
+        said
+        == "the token is for group:g0, group:g1, group:g2, group:g3, group:g4 and 2 more, and nothing else"
+    )
 
 
 def test_what_may_no_longer_be_read_is_forbidden_though_the_token_names_it(users, channel):
@@ -235,22 +290,87 @@ def test_an_expired_token_says_so(api, monkeypatch):
     assert over(token) == "token_expired"
 
 
-def test_forged_tokens_are_refused(api, users):
+def claims_of(token: str) -> dict[str, object]:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def test_it_is_a_jwt_that_says_what_it_is_for(api, users, channel):
+    token = token_of(api, channel, ttl=60)
+    said = claims_of(token)
+    assert jwt.get_unverified_header(token).keys() == {"alg", "kid", "typ"}
+    assert said.keys() == {"iss", "aud", "sub", "channels", "iat", "exp", "sid", "mark"}
+    assert (said["sub"], said["channels"]) == (str(users.alice.pk), [channel])
+    assert said["exp"] - said["iat"] <= 60
+
+
+def b64(text: str | bytes) -> str:
+    return urlsafe_b64encode(text.encode() if isinstance(text, str) else text).decode().rstrip("=")
+
+
+def unsigned(alg: str, said: dict[str, object], **head: object) -> str:
+    return f"{b64(json.dumps({'alg': alg, 'typ': 'JWT', **head}))}.{b64(json.dumps(said))}."
+
+
+def test_forged_tokens_are_refused(api, users, settings):
     token = token_of(api, "system")
-    said, _, rest = token.partition(":")
-    elsewhere = signing.dumps([str(users.admin.pk), ["system"], 2**40, "", ""], salt="another")
+    head, said, rest = token.split(".")
+    claims, kid = claims_of(token), jwt.get_unverified_header(token)["kid"]
+    of_admin = {**claims, "sub": str(users.admin.pk)}
     for forged in (
         "",
         "x",
+        "..",
         said,
-        f"{said}x:{rest}",
-        token[:-1],
+        f"{head}.{said}.",
+        f"{head}.{b64(json.dumps(of_admin))}.{rest}",
+        token[:-2],
         token + "x",
-        elsewhere,
+        *(unsigned(alg, of_admin, kid=kid) for alg in ("none", "None", "nOnE", "", "HS256")),
+        jwt.encode(of_admin, "x" * 40, headers={"kid": kid}),
+        jwt.encode(of_admin, settings.SECRET_KEY, headers={"kid": kid}),  # the secret itself is no key
+        jwt.encode(of_admin, "", algorithm="none"),
+        jwt.encode({**claims, "iss": "https://app.example.org"}, "x" * 40, headers={"kid": kid}),
+        signing.dumps([str(users.admin.pk), ["system"], 2**40, "", ""], salt=tokens.SALT),
+        f"{b64('[' * 4000)}.{b64('[' * 4000)}.{rest}",
+        f"{head}.{b64('[' * 9000)}.{rest}",
+        f"{b64(json.dumps([1]))}.{b64('7')}.{rest}",
         "é" * 40,
+        "\ud800",
         "." * 30_000,
     ):
-        assert over(forged) == "token_invalid"
+        assert over(forged) == "token_invalid", forged[:80]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aud": "another"},
+        {"aud": None},
+        {"sub": None},
+        {"sub": 7},
+        {"exp": None},
+        {"exp": "soon"},
+        {"exp": 1e308},
+        {"exp": []},
+        {"nbf": 2**40},
+        {"iat": 2**40},
+        {"channels": "system"},
+        {"channels": []},
+        {"channels": None},
+        {"sid": None},
+        {"mark": 7},
+    ],
+)
+def test_what_is_wrong_though_truly_signed_is_refused(api, wrong):
+    claims = {**claims_of(token_of(api, "system")), **wrong}
+    said = {name: value for name, value in claims.items() if value is not None}
+    assert over(by_us(said)) == "token_invalid"
+
+
+def by_us(said: dict[str, object]) -> str:
+    """Sign anything, also what the library would not."""
+    [(kid, key), *_] = tokens._our_keys().items()
+    return jwt.PyJWS().encode(json.dumps(said).encode(), key.key, "HS256", headers={"kid": kid})
 
 
 def test_what_an_earlier_key_signed_counts_while_it_is_kept(api, settings):
@@ -271,14 +391,22 @@ def test_the_header_beats_the_query_and_both_beat_the_session(api, users, channe
         return admit(request, lambda user: [Channel("system")])[0].user_id
 
     assert asked() == str(users.alice.pk)
+    assert asked(HTTP_COOKIE="tickertape_token=nonsense") == str(users.alice.pk)
     assert asked(HTTP_AUTHORIZATION="Basic eDp5") == str(users.alice.pk)  # a proxy's, and none of ours
     with pytest.raises(tokens.TokenInvalid):
         asked(HTTP_AUTHORIZATION="Bearer nonsense")
 
 
+def test_a_cookie_may_bring_it(api, users):
+    request = HttpRequest()
+    request.COOKIES = {tokens.COOKIE: token_of(api, "system")}
+    assert admit(request, lambda user: [Channel("system")])[0].user_id == str(users.alice.pk)
+    assert tokens.given(HttpRequest()) is None
+
+
 def test_nothing_in_it_is_a_secret_of_ours(api, users):
     token = token_of(api, "system")
-    said = json.dumps(signing.loads(token, salt=tokens.SALT))
+    said = json.dumps(claims_of(token))
     assert users.alice.password not in said
     assert Session.objects.get().session_key not in said
 

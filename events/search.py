@@ -1,0 +1,122 @@
+"""The log as people look into it: what a few questions find, the newest of it, in order.
+
+Only what is placed is found. A channel is looked up by its index; all else reads the log from its end
+back, for no longer than SEARCH_SECONDS.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+
+from events.channels import Channel
+from events.errors import Unavailable
+from events.log import Entry, EventId
+from events.registry import current
+
+LIMIT, MOST = 50, 10_000
+SEARCH_SECONDS = 60
+_CANCELLED = "57014"  # what PostgreSQL says of a statement that took too long
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look for; what is not given may be anything."""
+
+    channels: Sequence[Channel] = ()  # on any of them
+    types: Sequence[str] = ()
+    since: datetime | None = None  # appended then or later: when its transaction began
+    until: datetime | None = None  # before then
+    actor_id: int | None = None
+    family: EventId | None = None  # it, what it was caused by, and all that followed of that
+    correlation_id: str | None = None  # as the payload says it
+    limit: int = LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One placed event with all that the log keeps of it, in its type's shape of today."""
+
+    position: int
+    id: EventId
+    type: str
+    version: int
+    data: str
+    channels: tuple[str, ...]
+    actor_id: int | None
+    caused_by: int | None
+    created_at: datetime
+
+
+_COLUMNS = "position, id, type, version, data, channels, actor_id, caused_by, created_at"
+
+# Who was caused by whom is in no index: each generation is one more look at what came after the first.
+_FAMILY = """id IN (
+    WITH RECURSIVE older AS (
+        SELECT id, caused_by FROM events_event WHERE id = %s
+        UNION SELECT e.id, e.caused_by FROM events_event e JOIN older ON e.id = older.caused_by
+    ), every AS (
+        SELECT id FROM older
+        UNION SELECT e.id FROM events_event e JOIN every ON e.caused_by = every.id AND e.id > every.id
+    ) SELECT id FROM every)"""
+
+
+def search(question: Question) -> list[Found]:
+    """Return what is found, by position: where there is more than the limit, the newest.
+
+    Raises Unavailable where it takes too long. Not inside a transaction.
+    """
+    asked = dict(_conditions(question))
+    where = " AND ".join(["position IS NOT NULL", *asked])
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SEARCH_SECONDS}s"])
+            cursor.execute(
+                f"SELECT {_COLUMNS} FROM events_event WHERE {where}"  # noqa: S608 (conditions of ours)
+                " ORDER BY position DESC LIMIT %s",
+                [*asked.values(), question.limit],
+            )
+            return [_found(row) for row in reversed(cursor.fetchall())]
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != _CANCELLED:
+            raise
+        raise Unavailable(f"This takes more than {SEARCH_SECONDS} s: ask for a channel, or less.") from None
+
+
+def whole(entries: Sequence[Entry]) -> list[Found]:
+    """Return entries that were read of the log with all that it keeps of them."""
+    if not entries:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM events_event WHERE position = ANY (%s)",  # noqa: S608 (our columns)
+            [[entry.position for entry in entries]],
+        )
+        found = {row[0]: _found(row) for row in cursor.fetchall()}
+    # What was pruned meanwhile is not there any more.
+    return [found[entry.position] for entry in entries if entry.position in found]
+
+
+def _conditions(question: Question) -> Iterable[tuple[str, Any]]:
+    if question.channels:
+        by_channel = "position IN (SELECT position FROM events_channelposition WHERE channel = ANY (%s))"
+        yield by_channel, list(question.channels)
+    if question.types:
+        yield "type = ANY (%s)", list(question.types)
+    if question.since is not None:
+        yield "created_at >= %s", question.since
+    if question.until is not None:
+        yield "created_at < %s", question.until
+    if question.actor_id is not None:
+        yield "actor_id = %s", question.actor_id
+    if question.family is not None:
+        yield _FAMILY, question.family
+    if question.correlation_id is not None:
+        yield "strpos(data, %s) > 0", f'"correlation_id":"{question.correlation_id}"'
+
+
+def _found(row: Sequence[Any]) -> Found:
+    position, event_id, type_, version, data, channels, *rest = row
+    return Found(position, EventId(event_id), type_, *current(type_, version, data), tuple(channels), *rest)

@@ -1,0 +1,406 @@
+"""`manage.py tail`, `publish` and `events`: the log from a terminal, a pipe and a script."""
+
+import json
+import os
+import re
+import signal
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+
+from events import log
+from events.management.commands import tail
+from events.models import Event
+from events.registry import EventType
+from tests.commands import Running, cut_short, manage, on_terminal, shell
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+class Packed(EventType):
+    """A test's declared type."""
+
+    sent_on = ("item",)
+
+    order: int
+    note: str = ""
+
+
+class Passing(EventType):
+    """A test's transient type."""
+
+    transient = True
+
+
+def append(*ns, channels=("item:1",), place=True, **more):
+    with transaction.atomic():
+        for n in ns:
+            log.append_raw("Noted", {"n": n, **more}, channels=list(channels))
+    if place:
+        log.place()
+
+
+def ns(lines):
+    return [json.loads(line)["data"]["n"] for line in lines]
+
+
+# --- tail ---------------------------------------------------------------------------------------------
+
+
+def test_what_there_is_comes_and_then_what_happens_of_several_channels():
+    append(1)
+    append(2, channels=["item:2"])
+    append(3, channels=["item:1", "item:2", "item:3"])
+    append(4, channels=["item:3"])
+    with Running("tail", "item:1", "item:2", "--from", "earliest", "--json") as tailing:
+        assert ns(tailing.take(3)) == [1, 2, 3]
+        append(5, channels=["item:3"])
+        append(6, channels=["item:2"])
+        assert ns(tailing.take(1)) == [6]
+        said = json.loads(tailing.lines[2])
+    assert said["channels"] == ["item:1", "item:2", "item:3"]
+    assert said.keys() == {
+        "cursor", "position", "id", "type", "version", "channels", "actor_id", "caused_by", "time", "data",
+    }  # fmt: skip
+    assert said["cursor"] == f"{log.head().epoch}-{said['position']}"
+
+
+def test_without_a_place_it_begins_now_and_without_a_channel_it_is_all():
+    append(1)
+    with Running("tail", "--json") as tailing:
+        with Running("tail", "--json", "--from", "earliest") as other:
+            assert ns(other.take(1))[0] == 1
+        for n in range(2, 200):  # until it has begun
+            append(n, channels=["internal:trace", "item:9"])
+            if tailing.lines:
+                break
+        assert 1 not in ns(tailing.take(1))
+
+
+def test_only_what_is_placed_is_shown_and_what_commits_late_is_not_missed(held):
+    """An id that is lower and committed later: the bug of whoever follows ids."""
+    with Running("tail", "item:1", "--from", "earliest", "--json") as tailing:
+        with held(lambda: append(1, place=False)):
+            append(2, place=False)
+            append(3)
+            assert ns(tailing.take(2)) == [2, 3]
+            append(4, place=False)
+        log.place()
+        assert ns(tailing.take(2)) == [1, 4]
+    assert Event.objects.get(data__contains='"n":1}').pk < Event.objects.get(data__contains='"n":2}').pk
+
+
+def test_ctrl_c_says_how_to_go_on_wherever_it_comes_and_nothing_is_missed_or_comes_twice():
+    append(*range(300), text="x" * 1000)  # more than a pipe holds, so that it comes in the middle of a write
+    got: list[int] = []
+    place, rounds = "earliest", 0
+    while len(got) < 300:
+        rounds += 1
+        number = signal.SIGTERM if rounds % 2 else signal.SIGINT
+        lines, said = cut_short("tail", "item:1", "--from", place, "--json", after=5, number=number)
+        got += ns(lines)
+        place = re.fullmatch(r"-- go on with --from (\S+)\n", said)[1]
+    assert got == list(range(300))
+    assert rounds > 2
+
+
+def test_an_interruption_while_a_line_is_written_waits_for_its_end(monkeypatch):
+    """Else the line that was half written would come again, or never."""
+    append(1, 2)
+    out, said = StringIO(), StringIO()
+    write = out.write
+
+    def interrupted(text):
+        write(text[:10])
+        signal.raise_signal(signal.SIGINT)
+        return write(text[10:])
+
+    out.write = interrupted
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        call_command("tail", "item:1", "--from", "earliest", "--json", stdout=out, stderr=said)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert ns(out.getvalue().splitlines()) == [1]
+    assert said.getvalue().strip() == f"-- go on with --from {json.loads(out.getvalue())['cursor']}"
+
+
+def tailed(*arguments: str) -> tuple[list[str], list[str]]:
+    """Return what a tail up to the log's end prints, and what it complains of."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    out, said = StringIO(), StringIO()
+    try:
+        call_command("tail", "--no-follow", *arguments, stdout=out, stderr=said)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    return out.getvalue().splitlines(), said.getvalue().splitlines()
+
+
+def test_where_continuity_cannot_be_proven_it_is_said():
+    append(1, 2, 3)
+    epoch, head = log.head().epoch, log.head().position
+    log.prune(head - 2)
+    kept = f"{epoch}-{head - 2}"
+    assert tailed("item:1", "--from", f"{epoch}-{head - 3}", "--json")[0][0] == json.dumps(
+        {"reset": "pruned", "cursor": kept}
+    )
+    out, said = tailed("item:1", "--from", f"{epoch}-{head - 3}")
+    assert said == [f"-- continuity is lost (pruned): going on from {kept}"]
+    assert len(out) == 2
+    assert (
+        len(tailed("item:1", "--from", "earliest")[0]) == 2
+    )  # asked for as all that is kept: nothing is lost
+    for place, reason in ((f"{epoch}-{10**12}", "ahead"), ("0123456789-1", "epoch")):
+        out, said = tailed("item:1", "--from", place)
+        assert (out, said[0].split(":")[0]) == ([], f"-- continuity is lost ({reason})")
+
+
+def test_another_epoch_or_pruning_meanwhile_is_said_too():
+    append(1)
+    with Running("tail", "item:1", "--from", "earliest", "--json") as tailing:
+        tailing.take(1)
+        log.new_epoch()
+        assert json.loads(tailing.next()) == {"reset": "epoch", "cursor": str(log.head())}
+        append(2)
+        assert ns(tailing.take(1)) == [2]
+
+
+def test_a_page_of_which_some_was_pruned_meanwhile_is_not_skipped(monkeypatch):
+    append(1, 2, 3)
+    head = log.head().position
+    real = tail.search.whole
+
+    def late(entries):
+        monkeypatch.setattr(tail.search, "whole", real)
+        log.prune(head - 1)
+        return real(entries)
+
+    monkeypatch.setattr(tail.search, "whole", late)
+    out, said = tailed("item:1", "--from", "earliest", "--json")
+    assert json.loads(out[0])["reset"] == "pruned"
+    assert ns(out[1:]) == [3]
+    assert said == []
+
+
+def test_a_page_is_no_end():
+    append(*range(700))
+    append(*range(700, 1200))
+    assert ns(tailed("item:1", "--from", "earliest", "--json")[0]) == list(range(1200))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["item 1"], "channel: 'item 1' is no channel's name"),
+        (["item:1\x1b[2J"], r"channel: 'item:1\\x1b[2J' is no channel's name"),
+        (["item:1", "--from", "yesterday"], "--from is earliest, now or a cursor such as"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(arguments, said):
+    with pytest.raises(CommandError, match=re.escape(said)) as refused:
+        tailed(*arguments)
+    assert refused.value.returncode == 2
+
+
+def test_a_person_sees_a_line_each_and_no_text_can_be_more_than_text():
+    append(1, text="a\nb\x1b[31m\u202e\x9b2J “é” 😀", long="y" * 500, deep={"a": [1, None]})
+    [line] = tailed("item:1", "--from", "earliest")[0]
+    assert line.isprintable()
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +\d+  Noted +item:1  n=1 text=", line)
+    assert r'text="a\nb\u001b[31m\u202e\x9b2J “é” 😀"' in line
+    assert 'deep={"a": [1, null]}' in line
+    assert len(line) < 400
+
+
+def test_a_program_gets_the_payload_as_it_was_sent():
+    data = {"z": 2**53 - 1, "a": "\u2028 é 😀 \u202e", "nested": {"y": [1.5, None, True, {}]}, "m": ""}
+    append(1, **data)
+    [line] = tailed("item:1", "--from", "earliest", "--json")[0]
+    assert list(json.loads(line)["data"].items()) == [("n", 1), *data.items()]
+    assert line.endswith(f'"data": {Event.objects.get().data}}}')
+
+
+def test_a_terminal_has_colours_and_a_pipe_has_none():
+    append(1)
+    arguments = ["tail", "item:1", "--from", "earliest", "--no-follow"]
+    assert "\x1b[" in on_terminal(*arguments)
+    assert "\x1b[" not in on_terminal(*arguments, "--no-color")
+    status, out, said = manage(*arguments)
+    assert (status, said) == (0, "")
+    assert "Noted" in out
+    assert "\x1b[" not in out
+
+
+@pytest.mark.parametrize(
+    "command", ["tail --from earliest --no-follow", "tail --from earliest", "events --limit 9999"]
+)
+def test_who_reads_the_pipe_may_leave_before_the_end(command):
+    append(*range(2000), text="x" * 200)
+    status, out, said = shell(f"set -o pipefail; manage {command} --json | head -1")
+    assert (status, said) == (0, "")
+    assert len(out.splitlines()) == 1
+
+
+# --- publish --------------------------------------------------------------------------------------------
+
+
+def published(*arguments: str) -> str:
+    out = StringIO()
+    call_command("publish", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def test_an_event_is_checked_appended_and_placed_without_a_worker():
+    said = published("item:42", "Packed", '{"order": 3}')
+    event = Event.objects.get()
+    assert (event.type, event.channels, event.data) == ("Packed", ["item:42"], '{"order":3,"note":""}')
+    assert event.position == log.head().position
+    assert said == f"Event {event.pk} is at position {event.position}, cursor {log.head()}."
+    said = json.loads(published("item:42", "Unheard", "{}", "--also", "user:7", "--json"))
+    event = Event.objects.get(type="Unheard")
+    assert said == {"id": str(event.pk), "position": event.position, "cursor": str(log.head())}
+    assert event.channels == ["item:42", "user:7"]
+
+
+def test_it_is_placed_though_much_else_waits(settings):
+    settings.WORKERS_PLACE_BATCH = 2
+    append(*range(9), place=False)
+    assert "is at position" in published("item:42", "Packed", '{"order": 3}')
+    assert not Event.objects.filter(position=None).exists()
+
+
+def test_with_an_id_it_is_appended_once():
+    first = published("item:42", "Packed", '{"order": 3}', "--id", "a")
+    assert published("item:42", "Packed", '{"order": 3}', "--id", "a") == first
+    assert published("item:42", "Packed", '{"order": 3}', "--id", "b") != first
+    assert Event.objects.count() == 2
+
+
+def test_a_script_may_give_the_payload_on_stdin_and_follow_what_it_published():
+    text = json.dumps({"text": "é 😀 " + "x" * 200_000}, ensure_ascii=False)
+    status, out, said = manage("publish", "item:42", "Unheard", "-", "--json", given=text)
+    assert (status, said) == (0, "")
+    cursor = json.loads(out)["cursor"]
+    assert manage("publish", "item:42", "Unheard", '{"n": 2}')[0] == 0
+    status, out, said = manage("tail", "item:42", "--from", cursor, "--no-follow", "--json")
+    assert ns(out.splitlines()) == [2]
+    assert json.loads(Event.objects.order_by("pk")[0].data) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense", "Packed", "{}"], "channels: “nonsense” is not the name of a channel."),
+        (["internal:access", "Packed", "{}"], "channels: “internal:access” is not the name of a channel."),
+        (["user:7", "Packed", '{"order": 1}'], "channels: Packed is not sent on channels of the kind user"),
+        (["item:1", "packed", "{}"], "type: String should match pattern"),
+        (["item:1", "CommentAdded", "{}"], "type: has a verb of its own: use that"),
+        (["item:1", "Passing", "{}"], "type: is never in the log"),
+        (["item:1", "Packed", "{}"], "data.order: Field required"),
+        (["item:1", "Packed", '{"order": "x"}'], "data.order: Input should be a valid integer"),
+        (["item:1", "Packed", '{"order": 1, "more": 2}'], "data.more: Extra inputs are not permitted"),
+        (["item:1", "Packed", "[1]"], "data: Input should be a valid dictionary"),
+        (["item:1", "Packed", "{"], "data: is not JSON: Expecting property name"),
+        (["item:1", "Packed", '{"order": NaN}'], "data: holds what JSON or its readers have no room for"),
+        (["item:1", "Packed", "[" * 100_000], "data: holds what JSON or its readers have no room for"),
+        (["item:1", "Unheard", '{"a": {"b": 9007199254740993}}'], "data.a.b: is past 2^53 - 1"),
+        (["item:1", "Unheard", '{"a": "\\u0000"}'], "data.a: must not contain NUL"),
+        (["item:1", "Unheard", '{"a": "\\ud800"}'], "data.a: must not contain a lone surrogate"),
+        (["item:1", "Unheard", json.dumps({"a": "x" * 1_000_001})], "Unheard holds 1000009 bytes"),
+        (["item:1", "Unheard", "{}", "--id", "a b"], "id: String should match pattern"),
+    ],
+    ids=lambda each: str(each)[-60:],
+)
+def test_what_may_not_be_published_names_its_field_and_appends_nothing(arguments, said):
+    with pytest.raises(CommandError, match=re.escape(said)):
+        published(*arguments)
+    assert not Event.objects.exists()
+
+
+def test_a_payload_that_is_no_text_is_refused():
+    status, out, said = manage("publish", "item:1", "Unheard", "-", given=b'{"a": "\xff"}')
+    assert (status, out, said) == (1, "", "CommandError: data: is not UTF-8.\n")
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+def looked(*arguments: str) -> tuple[list[str], str]:
+    out, said = StringIO(), StringIO()
+    call_command("events", *arguments, stdout=out, stderr=said)
+    return out.getvalue().splitlines(), said.getvalue().strip()
+
+
+def test_the_log_is_asked_by_each_of_its_parts(users):
+    append(1)
+    append(2, channels=["item:2"])
+    with transaction.atomic():
+        log.append_raw("Counted", {"n": 3}, channels=["item:2"], actor_id=users.bob.pk)
+    log.place()
+    moment = Event.objects.get(type="Counted").created_at.isoformat()
+
+    def found(*arguments: str) -> list[int]:
+        return ns(looked("--json", *arguments)[0])
+
+    assert found() == [1, 2, 3]
+    assert found("--channel", "item:2") == [2, 3]
+    assert found("--type", "Counted", "--type", "Noted", "--channel", "item:1") == [1]
+    assert found("--actor", "bob") == found("--actor", str(users.bob.pk)) == [3]
+    assert found("--since", moment) == [3]
+    assert found("--until", moment) == [1, 2]
+    assert found("--since", "1h") == [1, 2, 3]
+    assert found("--until", "1h") == []
+    assert found("--correlation", str(Event.objects.get(type="Counted").pk)) == [3]
+    assert found("--correlation", "00000000-0000-4000-8000-000000000000") == []
+    lines, said = looked("--limit", "2")
+    assert [re.search(r"n=(\d)", line)[1] for line in lines] == ["2", "3"]
+    assert f"item:2 by {users.bob.pk}" in lines[1]
+    assert said == "-- the newest 2; there may be more: --limit, or --until a time"
+
+
+def test_it_is_bounded_unless_asked_otherwise():
+    append(*range(60))
+    assert len(looked()[0]) == 50
+    lines, said = looked("--limit", "61")
+    assert (len(lines), said) == (60, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--channel", "item 1"], "channel: 'item 1' is no channel's name"),
+        (["--type", "noted"], "--type is an event's name"),
+        (["--since", "soon"], "--since is a time such as"),
+        (["--until", "9999-99-99"], "--until is a time such as"),
+        (["--since", "99999999999d"], "--since is a time such as"),
+        (["--actor", "nobody"], "--actor is a user's name or id; there is no user 'nobody'"),
+        (["--actor", "9" * 30], "--actor is a user's name or id"),
+        (["--actor", "a\x00"], "--actor is a user's name or id"),
+        (["--correlation", "x"], "--correlation is an event's id or a UUID"),
+        (["--limit", "0"], "--limit is a number from 1 to 10000"),
+        (["--limit", "10001"], "--limit is a number from 1 to 10000"),
+        (["--limit", "²"], "--limit is a number from 1 to 10000"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_by_name(arguments, said):
+    with pytest.raises(CommandError, match=re.escape(said)) as refused:
+        looked(*arguments)
+    assert refused.value.returncode == 2
+
+
+def test_times_at_the_ends_of_the_calendar_are_times():
+    append(1)
+    assert len(looked("--since", "0001-01-01", "--until", "9999-12-31")[0]) == 1
+
+
+def test_a_database_that_is_away_is_said():
+    env = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
+    for arguments in (["tail", "item:1"], ["events"], ["publish", "item:1", "Unheard", "{}"]):
+        status, out, said = manage(*arguments, env=env)
+        assert (status, out) == (1, "")
+        assert said.startswith("CommandError: The database does not answer")
+        assert "Traceback" not in said

@@ -1,0 +1,261 @@
+"""Tokens of other issuers: by which keys they are verified, for what they count, and when no more."""
+
+import json
+import logging
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from events.channels import Channel
+from events.errors import TickertapeError
+from events.http import described
+from streams import issuers, tokens
+from streams.permission import admit, still_permitted
+from streams.reader import Reader
+from tests.issuer import KEYS, NAME, SECRET, public, setting, token, write
+
+EVERY = [public(each) for each in KEYS]
+
+
+@pytest.fixture(autouse=True)
+def known(settings):
+    settings.STREAMS_TOKEN_ISSUERS = setting({"keys": EVERY}, "item:*", "job:*", "system", "user:7")
+
+
+def opened(given: str, *names: str) -> Reader:
+    request = HttpRequest()
+    request.META["HTTP_AUTHORIZATION"] = f"Bearer {given}"
+    return admit(request, lambda user: [Channel(name) for name in names])[0]
+
+
+def refusal(given: str, *names: str) -> tuple[int, str, str]:
+    """Return status, code and detail of what refuses a token; the token is in none of it."""
+    with pytest.raises(TickertapeError) as refused:
+        opened(given, *names)
+    said = described(refused.value)
+    assert not given or given not in json.dumps(said)
+    return said["status"], said["code"], said["detail"]
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_a_token_opens_what_it_names_without_a_user_or_a_row_here(algorithm):
+    """Not even the database is asked: nothing in this test lets it be."""
+    given = token("item:42", "item:7", by=algorithm, seconds=100)
+    reader = opened(given, "item:42", "item:7")
+    assert reader.user_id == f"{NAME}|anna"
+    assert (reader.session, reader.username, reader.is_user) == (None, "", False)
+    assert reader.expires_at == pytest.approx(jwt.decode(given, options={"verify_signature": False})["exp"])
+
+
+def test_a_pattern_opens_all_of_its_kind_whether_they_exist_or_not():
+    given = token("item:*")
+    assert {opened(given, f"item:{n}").user_id for n in (1, 999_999)} == {f"{NAME}|anna"}
+    status, code, detail = refusal(given, "system")
+    assert (status, code) == (403, "channel_forbidden")
+    assert refusal(given, "user:7") == refusal(given, "job:none") == (status, code, detail)
+
+
+INVALID = "The token is not valid, or not any more: ask for another."
+EXPIRED = "The token has expired: ask for another."
+EARLY = "The token is not valid yet."
+ANOTHERS = "The token is for somebody else: its audience is another."
+LATE = "The token expires too late: 86400 seconds from now is the latest."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        ({"seconds": -1}, EXPIRED),
+        ({"seconds": -60}, EXPIRED),
+        ({"seconds": 90_000}, LATE),
+        ({"nbf": 2**40}, EARLY),
+        ({"iat": 2**40}, EARLY),
+        ({"aud": "another"}, ANOTHERS),
+        ({"aud": ["another"]}, ANOTHERS),
+        ({"aud": None}, "The token does not say its `aud`."),
+        ({"exp": None}, "The token does not say its `exp`."),
+        ({"sub": None}, "The token does not say its `sub`."),
+        ({"sub": 7}, INVALID),
+        ({"sub": ""}, INVALID),
+        ({"sub": "x" * 201}, INVALID),
+        ({"channels": None}, INVALID),
+        ({"channels": "item:1"}, INVALID),
+        ({"channels": []}, INVALID),
+        ({"channels": ["item:4*"]}, INVALID),
+        ({"channels": ["internal:access"]}, INVALID),
+        ({"iss": "https://other.example.org"}, INVALID),
+        ({"iss": [NAME]}, INVALID),
+        ({"iss": "tickertape"}, INVALID),
+        ({"iss": None}, INVALID),
+        ({"kid": "unknown"}, INVALID),
+        ({"by": "ES256", "kid": "RS256"}, INVALID),  # a key of another kind
+        ({"by": "HS256", "kid": "RS256"}, INVALID),
+        ({"padding": "x" * 20_000}, INVALID),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_what_is_wrong_with_a_token_is_401_and_said_of_true_ones(wrong, detail):
+    code = "token_expired" if detail == EXPIRED else "token_invalid"
+    assert refusal(token("item:1", **wrong), "item:1") == (401, code, detail)
+
+
+def test_the_public_key_is_no_secret_to_sign_by(settings):
+    """The oldest trick: an HS256 token, signed with the public key's text as if that were a secret."""
+    rsa = KEYS["RS256"].public_key()
+    texts = [
+        rsa.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        json.dumps(public("RS256")).encode(),
+    ]
+    body = token("item:1").split(".")[1]
+    for text in texts:
+        head = jwt.utils.base64url_encode(b'{"alg":"HS256","kid":"RS256"}').decode()
+        signature = jwt.get_algorithm_by_name("HS256").sign(f"{head}.{body}".encode(), text)
+        forged = f"{head}.{body}.{jwt.utils.base64url_encode(signature).decode()}"
+        assert refusal(forged, "item:1") == (401, "token_invalid", INVALID)
+
+
+def test_a_key_in_the_token_itself_is_none():
+    another = generate_private_key(65537, 2048)
+    family = jwt.get_algorithm_by_name("RS256")
+    said = jwt.decode(token("item:1"), options={"verify_signature": False})
+    for kid in ("RS256", "mine"):
+        head = {"kid": kid, "jwk": {**family.to_jwk(another.public_key(), as_dict=True), "kid": kid}}
+        assert refusal(jwt.encode(said, another, "RS256", headers=head), "item:1")[:2] == (
+            401,
+            "token_invalid",
+        )
+    critical = jwt.PyJWS().encode(
+        json.dumps(said).encode(), SECRET, "HS256", headers={"kid": "HS256", "crit": ["x"]}
+    )
+    assert refusal(critical, "item:1")[:2] == (401, "token_invalid")
+
+
+def test_a_token_for_more_than_its_issuer_may_grant_opens_nothing():
+    for names in (["item:1", "group:staff"], ["user:8"], ["user:*"], ["group:*", "item:*"]):
+        status, code, detail = refusal(token(*names), "item:1")
+        assert (status, code) == (403, "token_scope")
+        assert detail == "token: its issuer may grant item:*, job:*, system, user:7, and nothing else"
+    assert opened(token("user:7", "system"), "user:7", "system")
+
+
+def test_two_issuers_of_the_same_key_names_are_two(settings):
+    [ours] = json.loads(setting({"keys": [public("ES256")]}))
+    other = {**ours, "issuer": "https://other.example.org", "jwks": {"keys": [public("RS256", kid="ES256")]}}
+    settings.STREAMS_TOKEN_ISSUERS = json.dumps([ours, other])
+    by_other = token("item:1", by="RS256", kid="ES256", iss=other["issuer"])
+    assert opened(by_other, "item:1").user_id == "https://other.example.org|anna"
+    assert opened(token("item:1"), "item:1").user_id == f"{NAME}|anna"
+    assert refusal(token("item:1", iss=other["issuer"]), "item:1")[1] == "token_invalid"
+
+
+# --- Keys that change ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path, settings):
+    path = tmp_path / "jwks.json"
+    write(path, public("ES256"))
+    (tmp_path / "issuers.json").write_text(setting(str(path)))
+    settings.STREAMS_TOKEN_ISSUERS = str(tmp_path / "issuers.json")
+    return path
+
+
+async def test_keys_are_rotated_by_their_file_and_one_taken_out_ends_what_it_signed(path):
+    channels = frozenset([Channel("item:1")])
+    reader = opened(token("item:1"), "item:1")
+    assert refusal(token("item:1", by="RS256"), "item:1")[1] == "token_invalid"
+    write(path, public("RS256"), public("ES256"))
+    assert opened(token("item:1", by="RS256"), "item:1")
+    assert await still_permitted(reader, channels)
+    write(path, public("RS256"))
+    assert refusal(token("item:1"), "item:1")[1] == "token_invalid"
+    assert not await still_permitted(reader, channels)
+
+
+def test_keys_that_cannot_be_read_leave_the_earlier_ones_and_are_reported(path, caplog):
+    assert opened(token("item:1"), "item:1")
+    for broken in ("{", '{"keys": []}', "[]"):
+        path.write_text(broken)
+        assert opened(token("item:1"), "item:1")
+        assert opened(token("item:1"), "item:1")
+    path.unlink()
+    assert opened(token("item:1"), "item:1")
+    said = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 4  # once each
+    assert {record.issuer for record in said} == {NAME}
+    write(path, public("RS256"))
+    assert opened(token("item:1", by="RS256"), "item:1")
+
+
+# --- What a setting may say ------------------------------------------------------------------------
+
+
+def private() -> dict[str, object]:
+    return jwt.get_algorithm_by_name("ES256").to_jwk(KEYS["ES256"], as_dict=True) | {"kid": "ES256"}
+
+
+def short() -> dict[str, object]:
+    key = generate_private_key(65537, 1024).public_key()
+    return jwt.get_algorithm_by_name("RS256").to_jwk(key, as_dict=True) | {"kid": "short"}
+
+
+UNREADABLE = f"{NAME} has a key at keys.0 that cannot be read."
+SHORT = f"{NAME} has a key at keys.0 that is too short."
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("/nowhere/issuers.json", "/nowhere/issuers.json cannot be read: No such file or directory."),
+        ("[", "is neither JSON nor the path of a file of it."),
+        ('[{"issuer": "a"}]', "0.channels: Field required."),
+        (setting({"keys": EVERY}, hosts=1), "0.hosts: Extra inputs are not permitted."),
+        (setting({"keys": EVERY}, "item:4*"), "“item:4*” is not the name of a channel."),
+        (setting({"keys": EVERY}, issuer="tickertape"), "names an issuer twice, or tickertape."),
+        (setting({"keys": []}), f"{NAME} has no key to verify signatures by."),
+        (setting({}), f"{NAME} has no JWK Set: there is no list of `keys`."),
+        (setting({"keys": [public("RS256", use="enc")]}), f"{NAME} has no key to verify signatures by."),
+        (setting({"keys": [public("RS256", alg="RSA-OAEP")]}), f"{NAME} has no key to verify signatures by."),
+        (setting({"keys": [public("RS256", kid=None)]}), f"{NAME} has no `kid` of its own at keys.0."),
+        (setting({"keys": [*EVERY, public("RS256")]}), f"{NAME} has no `kid` of its own at keys.4."),
+        (setting({"keys": [private()]}), f"{NAME} has a private key at keys.0: give the public one."),
+        (setting({"keys": [short()]}), SHORT),
+        (setting({"keys": [public("HS256", k="c2hvcnQ")]}), SHORT),
+        (setting({"keys": [public("RS256", alg="HS256")]}), UNREADABLE),
+        (setting({"keys": [public("RS256", alg="ES256")]}), UNREADABLE),
+        (setting({"keys": [public("HS256", alg="RS256")]}), UNREADABLE),
+        (setting({"keys": [{**public("ES256"), "x": 7}]}), UNREADABLE),
+        (setting("/nowhere/jwks.json"), "/nowhere/jwks.json cannot be read: No such file or directory."),
+    ],
+    ids=lambda each: str(each)[:40],
+)  # fmt: skip
+def test_a_setting_that_is_not_right_is_refused_by_name_and_without_quoting_a_key(given, why):
+    with pytest.raises(ImproperlyConfigured) as refused:
+        issuers.read(given)
+    said = str(refused.value)
+    assert said.startswith("STREAMS_TOKEN_ISSUERS is not right: ")
+    assert why in said
+    assert public("HS256")["k"] not in said
+    assert private()["d"] not in said
+
+
+def test_a_secret_that_does_not_say_what_for_is_refused():
+    bare = public("HS256")
+    del bare["alg"]
+    with pytest.raises(ImproperlyConfigured, match="does not say that it is for HS256"):
+        issuers.read(setting({"keys": [bare]}))
+
+
+def test_keys_for_something_else_may_stand_beside():
+    beside = [public("RS256", use="enc", kid="enc"), {"kty": "unknown", "kid": "new"}, public("ES256")]
+    assert [*issuers.read(setting({"keys": beside}))[NAME]._keys] == ["ES256"]
+
+
+def test_without_the_setting_nobody_elses_tokens_count(settings):
+    settings.STREAMS_TOKEN_ISSUERS = ""
+    assert refusal(token("item:1"), "item:1") == (401, "token_invalid", INVALID)
+    assert tokens.TokenInvalid().challenge == 'Bearer error="invalid_token"'
