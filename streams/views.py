@@ -50,7 +50,7 @@ async def channels(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
     """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
-    return await _stream(request, lambda user: [*own_channels(user), *opening.also_named(request)])
+    return await _stream(request, lambda user: [*own_channels(user), *opening.also_named(request, user)])
 
 
 @require_GET

@@ -80,10 +80,7 @@ export class Carrier {
     this.#stream = null;
     this.#channels = channels;
     this.#types = types;
-    const mine = channels.has("me");
-    const named = [...channels].filter((name) => name !== "me").sort();
-    const path = mine ? "streams/me/" : "streams/";
-    connection.open({ path, channels: named, types, plain: mine }, place, changing);
+    connection.open({ path: "streams/", channels: [...channels].sort(), types }, place, changing);
   }
 
   /** Say what is carried, that all of it behind `from` comes, and whether that is now. */
@@ -119,9 +116,8 @@ export class Carrier {
     const channels = [...this.#channels];
     let refused = channels.map((channel) => ({ channel, status, problem }));
     if (status !== 401 && channels.length > 1) {
-      const others = channels.filter((channel) => channel !== "me"); // nobody is refused their own
       const asked = await Promise.all(
-        others.map(async (channel) => ({ channel, ...(await this.#connection.try(channel).catch(() => null)) })),
+        channels.map(async (channel) => ({ channel, ...(await this.#connection.try(channel).catch(() => null)) })),
       );
       const found = asked.filter((answer) => answer.status >= 400 && answer.status < 500);
       // None of them for itself: they are too many together, or what was refused is not any more.

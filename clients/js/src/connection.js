@@ -37,7 +37,7 @@ export class Connection {
 
   #options;
   #on;
-  #request = null; // { path, channels, types, plain } while it should be there; `plain`: by the first way only
+  #request = null; // { path, channels, types } while it should be there
   #ways;
   #way = 0;
   #turn = 0; // what comes of an earlier attempt counts no more
@@ -104,8 +104,7 @@ export class Connection {
       return end({ error });
     }
     if (turn !== this.#turn) return;
-    const number = this.#request.plain ? 0 : this.#way % this.#ways.length;
-    const way = this.#seeing ? fetchStream : this.#ways[number];
+    const way = this.#seeing ? fetchStream : this.#ways[this.#way % this.#ways.length];
     const { watchdog, blindWatchdog } = this.#options;
     this.#patience = way === eventSource ? blindWatchdog : watchdog;
     this.#seeing = false;
