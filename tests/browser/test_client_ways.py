@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.hoarding import Hoarder
-from tests.stack import eventually
+from tests.stack import eventually, listening
 from tests.test_end_to_end import comment, item_of
 
 
@@ -90,3 +90,21 @@ def test_a_refusal_is_told_on_every_way(stack, server, open_app, way):
     comment(alice, hers, "on")
 
     app.hears("on", name="hers")
+
+
+def test_polls_wait_for_what_happens_where_somebody_is_present(stack, server, open_app):
+    alice, bob = stack.login("alice", server), stack.login("bob", server)
+    item = item_of(alice)
+    with listening(bob, f"/streams/items/{item}/", presence=True) as present:
+        present.until(lambda got: got.event == "PresenceChanged")  # of which each poll is told first
+        app = open_app(at=server, way="poll")
+        cursor = alice.get(f"/api/items/{item}/comments").json()["cursor"]
+        app.subscribe(f"item:{item}", after=cursor, types=["CommentAdded", "PresenceChanged"])
+
+        app.becomes("live")
+        comment(alice, item, "heard")
+        app.hears("heard")
+
+    assert "PresenceChanged" in [event["type"] for event in app.got()]
+    asked = [url for url in app.streams if "/streams/poll/" in url]
+    assert len(asked) < 10

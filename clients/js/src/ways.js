@@ -112,7 +112,8 @@ export function longPoll(at, on) {
         if (reset) on.frame({ id: cursor, type: "stream.reset", data: { reason: reset } });
       }
       for (const { id, event, data } of events) on.frame({ id: id ?? undefined, type: event, data });
-      const caughtUp = behind && !(place && events.length);
+      // What is not in the log is told by every answer: it does not say that there is more behind.
+      const caughtUp = behind && !(place && events.some(({ id }) => id));
       on.frame({ id: cursor, type: caughtUp ? "stream.live" : undefined, data: {} });
       behind &&= !caughtUp;
       place = cursor;
