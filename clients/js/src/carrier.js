@@ -6,7 +6,8 @@
  */
 
 import { Connection } from "./connection.js";
-import { earliest, newer } from "./place.js";
+import { earliest } from "./place.js";
+import { REFUSED } from "./tools.js";
 
 const GATHER_MS = 20; // tabs that answer together, and changes that are made together, cost one opening
 const AGAIN_MS = 2_000; // after a refusal that was none any more when it was looked into
@@ -119,7 +120,7 @@ export class Carrier {
       const asked = await Promise.all(
         channels.map(async (channel) => ({ channel, ...(await this.#connection.try(channel).catch(() => null)) })),
       );
-      const found = asked.filter((answer) => answer.status >= 400 && answer.status < 500);
+      const found = asked.filter((answer) => REFUSED.test(answer.status));
       // None of them for itself: they are too many together, or what was refused is not any more.
       if (found.length) refused = found;
       else if (status !== 400) return setTimeout(() => this.#connection.renew(), AGAIN_MS);
