@@ -1,6 +1,6 @@
 /** The client: what an app subscribes to, each from its own place, each event once. */
 
-import { earliest, newer } from "./place.js";
+import { earliest, heard, newer } from "./place.js";
 import { Tabs } from "./tabs.js";
 import { base, safely } from "./tools.js";
 import { watchSleep } from "./wake.js";
@@ -193,7 +193,7 @@ class Subscription {
 
   frame({ stream, id, type, data }) {
     if (stream !== this.stream) return;
-    if (id && !newer(id, this.place)) return; // it was heard, or was in what was loaded
+    if (id && heard(id, this.place)) return; // it was, or it was in what was loaded
     const handler = this.#handlers.get(type);
     if (id) this.place = id;
     if (handler && this.#means(type, data)) safely(handler, data, { id, type });
@@ -234,6 +234,6 @@ class Subscription {
 
 /** Tell whether what comes by a kind of channel, and names this id if it names one, comes by this channel. */
 function leads(name, kind, id) {
-  if (name === "me") return kind === "user";
-  return id === undefined ? name.startsWith(`${kind}:`) : name === `${kind}:${id}`;
+  if (name === "me") return /^(user|group|system)$/.test(kind);
+  return `${name}:`.startsWith(id === undefined ? `${kind}:` : `${kind}:${id}:`);
 }
