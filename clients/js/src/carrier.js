@@ -102,7 +102,7 @@ export class Carrier {
       this.#post({ t: "reset", lost: this.#lost ?? before, reason: data.reason, place });
       this.#opened(place, true);
     } else if (this.#stream) {
-      this.#post({ t: "frame", stream: this.#stream, id: id ?? null, type: type ?? null, data });
+      this.#post({ t: "frame", stream: this.#stream, id: id ?? null, type, data });
       if (type === "stream.live") this.#opened(this.#connection.place, true);
     }
   }

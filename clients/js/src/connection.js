@@ -6,7 +6,7 @@
  */
 
 import { pause } from "./backoff.js";
-import { looked, REFUSED } from "./tools.js";
+import { here, looked, REFUSED } from "./tools.js";
 import { eventSource, fetchStream, longPoll, probe, webSocket } from "./ways.js";
 
 const OPENING_MS = 10_000; // without a first frame: something between holds the stream back
@@ -17,8 +17,6 @@ const SLEPT_MS = 30_000; // a look that late: the machine slept, and connections
 const RETURN_MS = 3_600_000; // on a lesser way, until the best is tried again
 const DENIED = 3; // tokens in a row that were refused, until the next one is believed to be as well
 const OVER = new Set(["over", "error"]); // a job's stream, or a producer's: there is no more of it
-
-const here = globalThis;
 
 /** Return the ways to go, best first. Only `fetch` can send headers. */
 function ways({ way, headers }) {
