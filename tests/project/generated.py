@@ -41,7 +41,12 @@ _STRICT = {
 
 
 def tsc(folder: Path) -> str:
-    """Compile all of a folder's TypeScript to `out`; return what the compiler has against it."""
+    """Compile all of a folder's TypeScript to `out`; return what the compiler has against it.
+
+    The client that it is on is there as if npm had installed it.
+    """
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules/tickertape-client").symlink_to(ROOT / "clients/js")
     (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": _STRICT, "include": ["*.ts"]}))
     (folder / "package.json").write_text('{"type": "module"}')
     program = node.need(), str(node.MODULES / "typescript/bin/tsc")

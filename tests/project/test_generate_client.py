@@ -99,30 +99,27 @@ def test_a_name_that_the_client_needs_itself_is_refused(language, name):
 # --- TypeScript ----------------------------------------------------------------------------------------
 
 RIGHT = """
-import { subscribeToItem, subscribeToJob, subscribeToSystem, subscribeToUser } from "./tickertape";
-import type { Connect, ItemEvent } from "./tickertape";
+import { connect, subscribeToItem, subscribeToJob, subscribeToSystem, subscribeToUser } from "./tickertape";
+import type { ItemEvent } from "./tickertape";
 
 function words(event: ItemEvent): string {
-  switch (event.event) {
+  switch (event.type) {
     case "CommentAdded":
       return event.data.text;
     case "CommentUpdated":
       return event.data.new_text;
     default:
-      return event.id;
+      return event.id ?? "not in the log";
   }
 }
-const connect: Connect = () => ({ on: () => undefined, close: () => undefined });
-const stop: () => void = subscribeToItem(
+const client = connect({ onState: (state) => state satisfies string });
+const subscription = subscribeToItem(
   "42",
-  {
-    CommentAdded: (comment, event) => words(event) + comment.author_name,
-    "stream.reset": ({ reason }) => reason satisfies "pruned" | "epoch" | "ahead" | "malformed",
-    each: words,
-  },
-  connect,
+  { CommentAdded: (comment, event) => words(event) + comment.author_name, each: words },
+  { after: "earliest", onReset: ({ reason }) => reason.length, onOver: ({ status }) => status + 1, client },
 );
-stop();
+subscription.ready.then((place) => place.length);
+subscription.close();
 subscribeToUser("7", { NotificationRaised: ({ item_id }) => item_id?.length });
 subscribeToJob("x", { JobProgressed: ({ done, total }) => done / (total ?? done) });
 subscribeToSystem({ SystemAlert: ({ severity }) => severity satisfies "info" | "warning" | "critical" });
@@ -132,6 +129,8 @@ WRONG = {
     "another field of another event": ("event.data.new_text", "event.data.text", "TS2339"),
     "a null that was not thought of": ("item_id?.length", "item_id.length", "TS18047"),
     "a null in a sum": ("(total ?? done)", "total", "TS18047"),
+    "an id that there is not": ('?? "not in the log"', "", "TS2322"),
+    "an option that there is not": ("after:", "since:", "TS2353"),
     "an event that there is not": ("NotificationRaised:", "NotificationRisen:", "TS2561"),
     "an event of another channel": ("JobProgressed: ({ done, total }) => done / (total ?? done)",
                                     "CommentAdded: () => undefined", "TS2353"),
@@ -168,10 +167,10 @@ def test_the_typescript_hears_what_happens(stack, server, tmp_path):
     folder = copy("typescript", tmp_path)
     assert tsc(folder) == ""
 
-    program = node.need(), HERE / "node/heard.mjs", node.MODULES, folder / "out/tickertape.js"
+    program = node.need(), HERE / "node/heard.mjs", folder / "out/tickertape.js"
     with running(*program, server, cookie(alice), item) as (lines, process):
         said = map(json.loads, lines)
-        assert next(said) == ["open", "live"]
+        assert next(said) == ["ready"]
         added = comment(alice, item, "Hello from “TypeScript” 🎉")
         assert next(said)[:2] == ["added", "Hello from “TypeScript” 🎉"]
         assert next(said) == ["each", "CommentAdded"]
