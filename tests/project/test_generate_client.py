@@ -17,7 +17,19 @@ from events.catalogue import CatalogueIncomplete, declared
 from events.registry import EventType
 from streams import wire
 from tests import node
-from tests.project.generated import CLIENTS, HERE, WRITERS, copy, elm_make, mypy, odd, running, tsc, write
+from tests.project.generated import (
+    CLIENTS,
+    HERE,
+    WRITERS,
+    copy,
+    elm_make,
+    mypy,
+    odd,
+    older,
+    running,
+    tsc,
+    write,
+)
 from tests.proxy import Proxy
 from tests.stack import ROOT, eventually
 from tests.test_end_to_end import comment, item_of
@@ -180,6 +192,23 @@ def test_the_typescript_hears_what_happens(stack, server, tmp_path):
         assert process.wait(10) == 0
 
 
+def test_what_is_newer_than_the_typescript_stops_nothing(stack, server, tmp_path):
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    assert tsc(write("typescript", older(), tmp_path)) == ""
+
+    program = node.need(), HERE / "node/heard.mjs", tmp_path / "out/tickertape.js"
+    with running(*program, server, cookie(alice), item) as (lines, process):
+        said = map(json.loads, lines)
+        assert next(said) == ["ready"]
+        added = comment(alice, item, "one")
+        assert [next(said)[0], next(said)] == ["added", ["each", "CommentAdded"]]
+        assert alice.patch(f"/api/comments/{added}", json={"text": "two"}).status_code == 200
+        alice.delete(f"/api/comments/{added}")
+        assert list(said) == [["deleted", added], ["each", "CommentDeleted"]]
+        assert process.wait(10) == 0
+
+
 # --- Python ---------------------------------------------------------------------------------------------
 
 TYPED = """
@@ -194,6 +223,8 @@ def show(client: httpx.Client) -> str:
                 return comment.text + comment.author_name
             case events.StreamReset(reason=reason):
                 return reason
+            case events.UnknownEvent(data=data):
+                return f"{received.event} {data}"
     return ""
 
 
@@ -301,6 +332,61 @@ async def test_an_asynchronous_loop_hears_the_same(stack, server, events):
     assert got[-1].id != got[0].id
 
 
+def test_what_is_newer_than_the_python_is_handed_on_as_it_came(stack, server, tmp_path, monkeypatch):
+    write("python", older(), tmp_path)
+    (tmp_path / "tickertape_events.py").rename(tmp_path / "older_events.py")
+    assert mypy(tmp_path, "older_events.py") == ""
+    monkeypatch.syspath_prepend(tmp_path)
+    import older_events as older_
+
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    cursor = alice.get(f"/api/items/{item}/comments").json()["cursor"]
+    added = comment(alice, item, "one")
+    assert alice.patch(f"/api/comments/{added}", json={"text": "two"}).status_code == 200
+    alice.delete(f"/api/comments/{added}")
+    comment(alice, item, "three")
+
+    def heard(received):
+        return [each for each in received if each.event.startswith("Comment")]
+
+    def last(received):
+        return isinstance(received.data, older_.CommentAdded) and received.data.text == "three"
+
+    got = []
+    with httpx.Client(base_url=server, cookies=alice.cookies) as client:
+        for received in older_.item_events(client, str(item), last_event_id=cursor):
+            got.append(received)
+            if last(received):
+                break
+        reset = [next(stream := older_.item_events(client, str(item), last_event_id="no id")), next(stream)]
+
+    async def again():
+        async with httpx.AsyncClient(base_url=server, cookies=alice.cookies) as client:
+            async for received in older_.async_item_events(client, str(item), last_event_id=cursor):
+                yield received
+                if last(received):
+                    return
+
+    assert [received.event for received in heard(got)] == [
+        "CommentAdded",
+        "CommentUpdated",
+        "CommentDeleted",
+        "CommentAdded",
+    ]
+    added_, updated, deleted, _ = [received.data for received in heard(got)]
+    assert (added_.text, hasattr(added_, "reply_to")) == ("one", False)
+    assert isinstance(updated, older_.UnknownEvent)
+    assert updated.data.keys() >= {"comment_id", "new_text"}
+    assert deleted == older_.UnknownEvent(data={"comment_id": added, "item_id": str(item)})
+    assert heard(got) == heard(asyncio.run(_all(again())))
+    assert [received.data.reason for received in reset if received.event == "stream.reset"] == ["malformed"]
+
+
+async def _all(received):
+    return [each async for each in received]
+
+
 def test_what_would_be_refused_again_is_said(stack, server, events):
     alice = stack.login("alice", server)
 
@@ -390,6 +476,9 @@ def test_elm_reads_every_event_of_every_channel(tmp_path):
             wanted.append(called)
     given.append({"channel": "item:1", "event": "CommentDeleted", "id": "e-1", "data": {"item_id": "1"}})
     given.append({"channel": "item:1", "event": "FromTheFuture", "id": "e-1", "data": {}})
+    said = {"reason": "newer", "oldest": "e-0", "newer": {}}
+    given.append({"channel": "item:1", "event": "stream.reset", "id": "e-1", "data": said})
+    wanted.append("StreamReset")
 
     lines = node.run(
         HERE / "node/elm.mjs", node.MODULES, program, folder / "tickertape.js",
@@ -402,6 +491,7 @@ def test_elm_reads_every_event_of_every_channel(tmp_path):
     assert 'commentId = "0d9f4c1e-7a52-4f3b-9c55-2f6f0c0a1b2c"' in shown
     assert "types = Dict.fromList [" in shown
     assert "replyTo = Nothing" in shown
+    assert 'reason = "newer"' in shown
 
 
 def test_elm_hears_what_happens(stack, server, tmp_path):
