@@ -10,8 +10,8 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 
-from events.channels import Channel, parse
-from events.errors import BadRequest, FieldError, TooManyChannels
+from events.channels import Channel, own_channels, parse
+from events.errors import BadRequest, ChannelForbidden, FieldError, TooManyChannels
 from events.peer import address
 from streams import switchboard
 from streams.hub import Hub
@@ -20,6 +20,7 @@ from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
+ME = "me"  # named like a channel: the user's own, their groups' and `system`
 START_SECONDS = 3.0  # a hub that has not read the log by then answers "database"
 
 
@@ -51,7 +52,7 @@ def named(request: HttpRequest) -> Choose:
     """Return a choice of the channels that the query names, which raises what is wrong with them."""
 
     def choose(user: AbstractBaseUser | None) -> Sequence[Channel]:
-        if not (channels := also_named(request)):
+        if not (channels := also_named(request, user)):
             error = FieldError("channel", "name at least one, as in ?channel=item:42")
             raise BadRequest("No channel was named.", errors=(error,))
         return channels
@@ -59,12 +60,22 @@ def named(request: HttpRequest) -> Choose:
     return choose
 
 
-def also_named(request: HttpRequest) -> Sequence[Channel]:
+def own(user: AbstractBaseUser | None) -> Sequence[Channel]:
+    """Return what `me` is short for; raise ChannelForbidden for a user of another issuer's."""
+    if user is None:
+        raise ChannelForbidden("Users of another issuer have no channels of their own here: name them.")
+    return own_channels(user)
+
+
+def also_named(request: HttpRequest, user: AbstractBaseUser | None) -> Sequence[Channel]:
     """Return the channels that the query names, if any; raise TooManyChannels, ChannelMalformed."""
     names = request.GET.getlist("channel")
     if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
         raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
-    return [parse(name) for name in dict.fromkeys(names)]
+    found: list[Channel] = []
+    for name in dict.fromkeys(names):
+        found += own(user) if name == ME else [parse(name)]
+    return found
 
 
 def place_of(request: HttpRequest) -> str | None:

@@ -7,19 +7,18 @@ ends at once: EventSource comes back from that, and from no other status than 20
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
-from events.channels import Channel, own_channels, parse
-from events.errors import ChannelForbidden, TickertapeError, Unavailable
+from events.channels import parse
+from events.errors import TickertapeError, Unavailable
 from events.http import problem
 from events.transactions import PRESSURE_SQL
 from streams import jobs, metrics, opening, rendering, switchboard
@@ -51,13 +50,7 @@ async def channels(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 async def me(request: HttpRequest) -> HttpResponseBase:
     """Stream what concerns the user (own channel, their groups' and `system`), and what the query names."""
-
-    def choose(user: AbstractBaseUser | None) -> Sequence[Channel]:
-        if user is None:
-            raise ChannelForbidden("Users of another issuer have no channels of their own here: name them.")
-        return [*own_channels(user), *opening.also_named(request)]
-
-    return await _stream(request, choose)
+    return await _stream(request, lambda user: [*opening.own(user), *opening.also_named(request, user)])
 
 
 @require_GET

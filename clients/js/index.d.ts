@@ -56,9 +56,12 @@ export interface ConnectionOptions {
   url?: string;
   /** Of `fetch`, and of EventSource; `include` sends cookies to another origin. */
   credentials?: RequestCredentials;
-  /** A stream token, asked for at each connection: return one that is still good. It goes into the query. */
+  /**
+   * A stream token, asked for at each connection: return one that is still good. It goes into the query. Where
+   * it is refused (401) another one is asked for, at most three times in a row and later each time.
+   */
   token?: () => string | Promise<string>;
-  /** Headers of each request. An EventSource cannot send them, so `fetch` reads the stream. */
+  /** Headers of each request; a function is asked as `token` is. An EventSource cannot send them, so `fetch` reads. */
   headers?: Record<string, string> | (() => Record<string, string> | Promise<Record<string, string>>);
   /** Milliseconds of silence, heartbeats included, after which a connection counts as dead. Default 45,000. */
   watchdog?: number;
@@ -112,7 +115,7 @@ export class Client<E extends Events = Events> {
   readonly state: State;
   /**
    * Hear channels until the handle is closed; without `after` from now on. `me` is the user's own: theirs,
-   * their groups' and `system`; while it is asked for there is no other way to fall back on.
+   * their groups' and `system`.
    */
   subscribe(channels: string | string[], handlers: Handlers<E>, options?: SubscriptionOptions): Subscription;
   /** Give the connection back until `resume`; nothing is missed. */

@@ -28,6 +28,8 @@ _TAKEN |= {
     "StreamRefused",
     "TypeVar",
     "Union",
+    "UnknownEvent",
+    "ValidationError",
 }
 _HEAD = '''"""The events of Tickertape, typed.
 
@@ -39,13 +41,15 @@ Written by `manage.py generate_client --lang python` from the catalogue of event
                 print(received.data.text)
 
 Each iterator begins now, or behind `last_event_id`; comes back by itself to where it was; and hands on
-what the stream says of itself too: on `StreamReset`, load anew. It raises StreamRefused where the answer
-would be the same again, and ends where the stream is over.
+what the stream says of itself too: on `StreamReset`, load anew. What is newer than this client is an
+`UnknownEvent`, a field left out, a word any string. It raises StreamRefused where the answer would be the
+same again, and ends where the stream is over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -54,7 +58,7 @@ from typing import Any, Generic, Literal, TypeVar, Union
 
 import httpx
 from httpx_sse import ServerSentEvent, aconnect_sse, connect_sse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
@@ -68,6 +72,12 @@ class Payload(BaseModel):
     """What an event holds. A field that is newer than this client is left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
+
+
+class UnknownEvent(Payload):
+    """An event of a type, or of a shape, that this client does not know; `data` is as it came."""
+
+    data: Any
 '''
 
 
@@ -84,7 +94,7 @@ def type_of(shape: Shape) -> str:
         case Plain(name):
             return _PLAIN[name]
         case Words(values):
-            return f"Literal[{', '.join(map(json.dumps, values))}]"
+            return f"Literal[{', '.join(map(json.dumps, values))}] | str"  # one that is newer, too
         case List(of):
             return f"list[{type_of(of)}]"
         case Table(of):
@@ -145,7 +155,7 @@ def _docstring(text: str) -> str:
 
 def _kind(kind: Kind, source: Source) -> Iterator[str]:
     name = pascal(kind.name)
-    heard = [*kind.events, *(each.name for each in source.controls.values())]
+    heard = [*kind.events, *(each.name for each in source.controls.values()), "UnknownEvent"]
     yield f"\n\n{name}Event = Union["
     yield from (f"    {each}," for each in heard)
     yield f"]\n_{kind.name.upper()}: Mapping[str, type[BaseModel]] = {{"

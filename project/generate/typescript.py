@@ -1,4 +1,4 @@
-"""TypeScript: one module without a dependency; passes `tsc --strict`."""
+"""TypeScript: one module on the JavaScript client; passes `tsc --strict`."""
 
 import json
 from collections.abc import Iterator
@@ -7,27 +7,20 @@ from project.generate.shapes import Either, List, Model, Plain, Shape, Table, Wo
 from project.generate.source import PARTS, Kind, Record, Source, camel, pascal
 
 _PLAIN = {"integer": "number", "any": "unknown"}
-_TAKEN = {
-    "Message",
-    "Connection",
-    "Connect",
-    "Event",
-    "EventOf",
-    "Handlers",
-    "Payloads",
-    "Controls",
-    "AnyEvent",
-}
-_TAKEN |= {"EventSource", "EventSourceInit", "JSON", "Record"}
+_TAKEN = {"AnyEvent", "Client", "ClientOptions", "Event", "EventOf", "Handlers", "Options", "Payloads"}
+_TAKEN |= {"Record", "Subscription", "SubscriptionOptions"}
 _HEAD = """// Written by `manage.py generate_client --lang typescript` from the catalogue of events.
 // Not to be edited.
+
+import { Client } from "tickertape-client";
+import type { ClientOptions, Subscription, SubscriptionOptions } from "tickertape-client";
 """
 
 
 def write(source: Source) -> dict[str, str]:
     """Return the files, by their names; raise CatalogueIncomplete for names that cannot be."""
     taken = {f"{pascal(kind.name)}Event" for kind in source.kinds}
-    source.refuse(taken | _TAKEN | {each.name for each in source.controls.values()}, "TypeScript")
+    source.refuse(taken | _TAKEN, "TypeScript")
     return {"tickertape.ts": "\n".join(_module(source))}
 
 
@@ -51,13 +44,11 @@ def type_of(shape: Shape) -> str:
 
 def _module(source: Source) -> Iterator[str]:
     yield _HEAD
-    for record in (*source.models, *source.events, *source.controls.values()):
+    for record in (*source.models, *source.events):
         yield from _interface(record)
     yield "/** What each event holds, by its name. */\nexport interface Payloads {"
     yield from (f"  readonly {each.name}: {each.name};" for each in source.events)
-    yield "}\n\n/** What a stream says of itself. */\nexport interface Controls {"
-    yield from (f'  readonly "{name}": {each.name};' for name, each in source.controls.items())
-    yield f"}}\n\nconst CONTROLS = {json.dumps(list(source.controls))} as const;\n"
+    yield "}\n"
     yield (PARTS / "client.ts").read_text()
     yield "/** Any event there is. */\nexport type AnyEvent = EventOf<keyof Payloads>;\n"
     for kind in source.kinds:
@@ -82,18 +73,17 @@ def _kind(kind: Kind) -> Iterator[str]:
     names = f"{kind.name.upper()}_EVENTS"
     listed = "".join(f"  {json.dumps(event)},\n" for event in kind.events)
     yield f"const {names} = [\n{listed}] as const satisfies readonly (keyof Payloads)[];\n"
-    yield from _comment(f"An event of a channel `{kind.name}{':' * kind.keyed}`: {kind.about}", "")
+    address = f"`{kind.name}{':' * kind.keyed}`"
+    yield from _comment(f"An event of a channel {address}: {kind.about}", "")
     yield f"export type {name}Event = EventOf<(typeof {names})[number]>;\n"
-    yield from _comment(
-        f"Listen on a channel `{kind.name}{':' * kind.keyed}`; call what this returns to stop.", ""
-    )
+    yield from _comment(f"Hear a channel {address} until what this returns is closed.", "")
     yield f"export function subscribeTo{name}("
     if kind.keyed:
         yield f"  {key}: string,"
     yield f"  handlers: Handlers<(typeof {names})[number]>,"
-    yield "  connect: Connect = eventSource(),\n): () => void {"
+    yield "  options?: Options,\n): Subscription {"
     channel = f"`{kind.name}:${{{key}}}`" if kind.keyed else json.dumps(kind.name)
-    yield f"  return subscribe({channel}, {names}, handlers, connect);\n}}\n"
+    yield f"  return subscribe({channel}, {names}, handlers, options);\n}}\n"
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:

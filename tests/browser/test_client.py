@@ -310,26 +310,30 @@ def test_headers_go_with_every_request(stack, server, open_app):
     assert asked.value.resource_type == "fetch"
 
 
+# The last of the tokens stays.
+BY_TOKENS = """async ([channel, tokens, way]) => {
+  const { Client } = await import("/clients/js/index.js");
+  Object.assign(app, { asked: 0, refused: [] });
+  app.got.tokens = [];
+  const token = async () => tokens[Math.min(app.asked++, tokens.length - 1)];
+  const client = new Client({ token, way, credentials: "omit", shared: false });
+  const keep = (data) => app.got.tokens.push({ type: "CommentAdded", data });
+  const onOver = ({ status }) => app.refused.push(status);
+  await client.subscribe(channel, { CommentAdded: keep }, { onOver }).ready.catch(() => null);
+}"""
+
+
+def token_for(client, channel):
+    return client.post("/api/tokens", json={"channels": [channel]}).json()["token"]
+
+
 @pytest.mark.parametrize("way", ["fetch", "poll"])
 def test_a_token_is_asked_for_at_each_connection(stack, server, network, open_app, way):
     alice = stack.login("alice", server)
     item = item_of(alice)
     app = open_app(at=network.url)
-    tokens = [
-        alice.post("/api/tokens", json={"channels": [f"item:{item}"]}).json()["token"] for _ in range(2)
-    ]
-    app.page.evaluate(
-        """async ([channel, tokens, way]) => {
-          const { Client } = await import("/clients/js/index.js");
-          app.asked = 0;
-          const token = async () => tokens[app.asked++ % 2];
-          const client = new Client({ token, way, credentials: "omit", shared: false });
-          const keep = (data) => app.got.tokens.push({ type: "CommentAdded", data });
-          app.got.tokens = [];
-          await client.subscribe(channel, { CommentAdded: keep }).ready;
-        }""",
-        [f"item:{item}", tokens, way],
-    )
+    tokens = [token_for(alice, f"item:{item}") for _ in range(2)]
+    app.page.evaluate(BY_TOKENS, [f"item:{item}", tokens, way])
 
     comment(alice, item, "one")
     app.hears("one", name="tokens")
@@ -338,3 +342,32 @@ def test_a_token_is_asked_for_at_each_connection(stack, server, network, open_ap
 
     app.hears("one", "two", name="tokens")
     assert app.page.evaluate("app.asked") >= (2 if way == "fetch" else 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_when_a_token_is_over_another_one_is_asked_for(stack, server, open_app, way):
+    alice, elsewhere = stack.login("alice", server), stack.login("alice", server)
+    item = item_of(alice)
+    app = open_app(at=server)
+    tokens = [token_for(elsewhere, f"item:{item}"), "stale", token_for(alice, f"item:{item}")]
+    app.page.evaluate(BY_TOKENS, [f"item:{item}", tokens, way])
+    comment(alice, item, "one")
+    app.hears("one", name="tokens")
+
+    elsewhere.delete("/api/session")  # and with it the first of the tokens
+    comment(alice, item, "two")
+
+    app.hears("one", "two", name="tokens")
+    assert app.page.evaluate("app.refused") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tokens_that_are_all_refused_are_not_asked_for_for_ever(stack, server, open_app, way):
+    item = item_of(stack.login("alice", server))
+    app = open_app(at=server)
+
+    app.page.evaluate(BY_TOKENS, [f"item:{item}", ["stale"], way])
+
+    assert app.page.evaluate("app.refused") == [401]
+    asked = app.page.evaluate("app.asked")
+    assert asked == (5 if way == "eventsource" else 4)  # which is not told why

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.hoarding import Hoarder
-from tests.stack import eventually
+from tests.stack import eventually, listening
 from tests.test_end_to_end import comment, item_of
 
 
@@ -55,6 +55,28 @@ def test_a_place_that_cannot_be_gone_on_from_is_said_on_every_way(stack, server,
     assert app.said("resets") == ["malformed"]
 
 
+@pytest.mark.parametrize(("websockets", "way"), [(True, "/ws/streams/"), (False, "/streams/poll/")])
+def test_ones_own_stream_falls_back_too(stack, server, open_app, websockets, way):
+    alice, bob = stack.login("alice", server), stack.login("bob", server)
+    hers, his = item_of(alice), item_of(bob)
+    with Hoarder(server, websockets=websockets) as hoarder:
+        app = open_app(at=hoarder.url)
+        sockets: list[str] = []
+        app.page.on("websocket", lambda socket: sockets.append(socket.url))
+        app.subscribe("me", name="mine")
+        app.subscribe(f"item:{his}", name="item")
+        app.ready("mine")
+        app.ready("item")
+
+        comment(bob, hers, "for her")
+        comment(bob, his, "beside it")
+
+        app.hears("beside it", name="item")
+        eventually(lambda: [each["data"]["item_id"] for each in app.got("mine")] == [str(hers)])
+        assert [each["type"] for each in app.got("mine")] == ["NotificationRaised"]
+        assert any(way in url for url in [*sockets, *app.streams])
+
+
 @pytest.mark.parametrize("way", ["websocket", "poll"])
 def test_a_refusal_is_told_on_every_way(stack, server, open_app, way):
     alice, bob = stack.login("alice", server), stack.login("bob", server)
@@ -68,3 +90,21 @@ def test_a_refusal_is_told_on_every_way(stack, server, open_app, way):
     comment(alice, hers, "on")
 
     app.hears("on", name="hers")
+
+
+def test_polls_wait_for_what_happens_where_somebody_is_present(stack, server, open_app):
+    alice, bob = stack.login("alice", server), stack.login("bob", server)
+    item = item_of(alice)
+    with listening(bob, f"/streams/items/{item}/", presence=True) as present:
+        present.until(lambda got: got.event == "PresenceChanged")  # of which each poll is told first
+        app = open_app(at=server, way="poll")
+        cursor = alice.get(f"/api/items/{item}/comments").json()["cursor"]
+        app.subscribe(f"item:{item}", after=cursor, types=["CommentAdded", "PresenceChanged"])
+
+        app.becomes("live")
+        comment(alice, item, "heard")
+        app.hears("heard")
+
+    assert "PresenceChanged" in [event["type"] for event in app.got()]
+    asked = [url for url in app.streams if "/streams/poll/" in url]
+    assert len(asked) < 10

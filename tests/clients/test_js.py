@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,8 @@ def packages() -> Path:
 
 
 def run(*command: str | Path) -> bytes:
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=100)
+    test = {**os.environ, "TICKERTAPE_MODE": "test"}
+    ran = subprocess.run(command, cwd=ROOT, env=test, capture_output=True, timeout=100)
     assert ran.returncode == 0, (ran.stdout + ran.stderr).decode()[-6000:]
     return ran.stdout
 
@@ -51,6 +54,21 @@ def test_the_types_name_all_that_there_is(packages):
     types = (CLIENT / "index.d.ts").read_text()
 
     assert set(re.findall(r"(?m)^export (?:class|const|function) (\w+)", types)) == set(there)
+
+
+def test_what_comes_by_items_and_jobs_goes_to_who_asked_for_that_one(packages):
+    script = "import('./clients/js/index.js').then(({ ROUTES }) => console.log(JSON.stringify(ROUTES)))"
+    routes = json.loads(run("node", "-e", script))
+    # A process of its own: here, tests have declared more.
+    code = (
+        "import json; from events.catalogue import declared;"
+        "print(json.dumps({each.name: each.channels for each in declared()}))"
+    )
+    sent_on = json.loads(run(sys.executable, "manage.py", "shell", "--verbosity=0", "-c", code))
+
+    assert {name: {*kinds} for name, kinds in routes.items()} == {
+        name: {*kinds} for name, kinds in sent_on.items() if {"item", "job"} & {*kinds}
+    }
 
 
 def test_the_client_is_small_and_needs_nothing(packages):

@@ -91,6 +91,16 @@ def test_an_id_that_proves_nothing_is_reset_then_live(rough, alice, way, tape, r
         assert notes(stream.take(1)) == ["then"]
 
 
+def test_me_is_what_concerns_the_user_beside_what_is_named(rough, alice, way):
+    mine = f"user:{alice.get('/api/session').json()['user']['id']}"
+    item = f"item:{new_item(alice)}"
+    settle(rough)
+    with listening_by(way, alice, "me", item) as stream, rough.connect() as connection:
+        for n, channel in enumerate([mine, "user:999999", "system", item]):
+            append(connection, channel, data={"n": n})
+        assert notes(stream.until(noted(3))) == [0, 2, 3]
+
+
 def test_who_drops_and_comes_back_all_the_while_gets_each_event_once(rough, alice, way):
     channel = f"item:{new_item(alice)}"
     cursor = settle(rough)

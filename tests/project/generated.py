@@ -1,6 +1,7 @@
 """What the tests of the generated clients share: the tools of three languages, and an odd catalogue."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from project.generate import elm, python, typescript
 from project.generate.shapes import ANY, NULL, Either, Field, List, Model, Plain, Table, Words
-from project.generate.source import Kind, Record, Source, Topic
+from project.generate.source import Kind, Record, Source, Topic, source
 from streams.wire import CONTROLS
 from tests import node
 from tests.stack import ROOT
@@ -41,7 +43,12 @@ _STRICT = {
 
 
 def tsc(folder: Path) -> str:
-    """Compile all of a folder's TypeScript to `out`; return what the compiler has against it."""
+    """Compile all of a folder's TypeScript to `out`; return what the compiler has against it.
+
+    The client that it is on is there as if npm had installed it.
+    """
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules/tickertape-client").symlink_to(ROOT / "clients/js")
     (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": _STRICT, "include": ["*.ts"]}))
     (folder / "package.json").write_text('{"type": "module"}')
     program = node.need(), str(node.MODULES / "typescript/bin/tsc")
@@ -146,6 +153,40 @@ def odd(*names: str) -> Source:
         controls=controls,
         kinds=(kind, Kind("system", False, "All.", ("Empty",))),
         topics=(Topic("orders", kind, ("Odd",)),),
+    )
+
+
+def older() -> Source:
+    """Return a catalogue of which this service's is a newer one.
+
+    It has no CommentUpdated; a CommentAdded without `reply_to`; a CommentDeleted with a field that is not
+    sent any more; and of all words only the first.
+    """
+    now = source()
+
+    def less(record: Record) -> Record:
+        fields = [field for field in record.fields if field.name != "reply_to"]
+        if record.name == "CommentDeleted":
+            fields.append(Field("why", Plain("string"), "Why it was deleted"))
+        fields = [
+            dataclasses.replace(field, shape=Words(field.shape.values[:1]))
+            if isinstance(field.shape, Words)
+            else field
+            for field in fields
+        ]
+        return dataclasses.replace(record, fields=tuple(fields))
+
+    def known(told: Kind | Topic) -> Any:
+        return dataclasses.replace(
+            told, events=tuple(name for name in told.events if name != "CommentUpdated")
+        )
+
+    return dataclasses.replace(
+        now,
+        events=tuple(less(record) for record in now.events if record.name != "CommentUpdated"),
+        controls={name: less(record) for name, record in now.controls.items()},
+        kinds=tuple(map(known, now.kinds)),
+        topics=tuple(map(known, now.topics)),
     )
 
 

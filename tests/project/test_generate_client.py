@@ -17,7 +17,19 @@ from events.catalogue import CatalogueIncomplete, declared
 from events.registry import EventType
 from streams import wire
 from tests import node
-from tests.project.generated import CLIENTS, HERE, WRITERS, copy, elm_make, mypy, odd, running, tsc, write
+from tests.project.generated import (
+    CLIENTS,
+    HERE,
+    WRITERS,
+    copy,
+    elm_make,
+    mypy,
+    odd,
+    older,
+    running,
+    tsc,
+    write,
+)
 from tests.proxy import Proxy
 from tests.stack import ROOT, eventually
 from tests.test_end_to_end import comment, item_of
@@ -99,30 +111,27 @@ def test_a_name_that_the_client_needs_itself_is_refused(language, name):
 # --- TypeScript ----------------------------------------------------------------------------------------
 
 RIGHT = """
-import { subscribeToItem, subscribeToJob, subscribeToSystem, subscribeToUser } from "./tickertape";
-import type { Connect, ItemEvent } from "./tickertape";
+import { connect, subscribeToItem, subscribeToJob, subscribeToSystem, subscribeToUser } from "./tickertape";
+import type { ItemEvent } from "./tickertape";
 
 function words(event: ItemEvent): string {
-  switch (event.event) {
+  switch (event.type) {
     case "CommentAdded":
       return event.data.text;
     case "CommentUpdated":
       return event.data.new_text;
     default:
-      return event.id;
+      return event.id ?? "not in the log";
   }
 }
-const connect: Connect = () => ({ on: () => undefined, close: () => undefined });
-const stop: () => void = subscribeToItem(
+const client = connect({ onState: (state) => state satisfies string });
+const subscription = subscribeToItem(
   "42",
-  {
-    CommentAdded: (comment, event) => words(event) + comment.author_name,
-    "stream.reset": ({ reason }) => reason satisfies "pruned" | "epoch" | "ahead" | "malformed",
-    each: words,
-  },
-  connect,
+  { CommentAdded: (comment, event) => words(event) + comment.author_name, each: words },
+  { after: "earliest", onReset: ({ reason }) => reason.length, onOver: ({ status }) => status + 1, client },
 );
-stop();
+subscription.ready.then((place) => place.length);
+subscription.close();
 subscribeToUser("7", { NotificationRaised: ({ item_id }) => item_id?.length });
 subscribeToJob("x", { JobProgressed: ({ done, total }) => done / (total ?? done) });
 subscribeToSystem({ SystemAlert: ({ severity }) => severity satisfies "info" | "warning" | "critical" });
@@ -132,6 +141,8 @@ WRONG = {
     "another field of another event": ("event.data.new_text", "event.data.text", "TS2339"),
     "a null that was not thought of": ("item_id?.length", "item_id.length", "TS18047"),
     "a null in a sum": ("(total ?? done)", "total", "TS18047"),
+    "an id that there is not": ('?? "not in the log"', "", "TS2322"),
+    "an option that there is not": ("after:", "since:", "TS2353"),
     "an event that there is not": ("NotificationRaised:", "NotificationRisen:", "TS2561"),
     "an event of another channel": ("JobProgressed: ({ done, total }) => done / (total ?? done)",
                                     "CommentAdded: () => undefined", "TS2353"),
@@ -168,16 +179,33 @@ def test_the_typescript_hears_what_happens(stack, server, tmp_path):
     folder = copy("typescript", tmp_path)
     assert tsc(folder) == ""
 
-    program = node.need(), HERE / "node/heard.mjs", node.MODULES, folder / "out/tickertape.js"
+    program = node.need(), HERE / "node/heard.mjs", folder / "out/tickertape.js"
     with running(*program, server, cookie(alice), item) as (lines, process):
         said = map(json.loads, lines)
-        assert next(said) == ["open", "live"]
+        assert next(said) == ["ready"]
         added = comment(alice, item, "Hello from “TypeScript” 🎉")
         assert next(said)[:2] == ["added", "Hello from “TypeScript” 🎉"]
         assert next(said) == ["each", "CommentAdded"]
         alice.delete(f"/api/comments/{added}")
         assert next(said) == ["deleted", added]
         assert list(said) == [["each", "CommentDeleted"]]
+        assert process.wait(10) == 0
+
+
+def test_what_is_newer_than_the_typescript_stops_nothing(stack, server, tmp_path):
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    assert tsc(write("typescript", older(), tmp_path)) == ""
+
+    program = node.need(), HERE / "node/heard.mjs", tmp_path / "out/tickertape.js"
+    with running(*program, server, cookie(alice), item) as (lines, process):
+        said = map(json.loads, lines)
+        assert next(said) == ["ready"]
+        added = comment(alice, item, "one")
+        assert [next(said)[0], next(said)] == ["added", ["each", "CommentAdded"]]
+        assert alice.patch(f"/api/comments/{added}", json={"text": "two"}).status_code == 200
+        alice.delete(f"/api/comments/{added}")
+        assert list(said) == [["deleted", added], ["each", "CommentDeleted"]]
         assert process.wait(10) == 0
 
 
@@ -195,6 +223,8 @@ def show(client: httpx.Client) -> str:
                 return comment.text + comment.author_name
             case events.StreamReset(reason=reason):
                 return reason
+            case events.UnknownEvent(data=data):
+                return f"{received.event} {data}"
     return ""
 
 
@@ -302,6 +332,61 @@ async def test_an_asynchronous_loop_hears_the_same(stack, server, events):
     assert got[-1].id != got[0].id
 
 
+def test_what_is_newer_than_the_python_is_handed_on_as_it_came(stack, server, tmp_path, monkeypatch):
+    write("python", older(), tmp_path)
+    (tmp_path / "tickertape_events.py").rename(tmp_path / "older_events.py")
+    assert mypy(tmp_path, "older_events.py") == ""
+    monkeypatch.syspath_prepend(tmp_path)
+    import older_events as older_
+
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    cursor = alice.get(f"/api/items/{item}/comments").json()["cursor"]
+    added = comment(alice, item, "one")
+    assert alice.patch(f"/api/comments/{added}", json={"text": "two"}).status_code == 200
+    alice.delete(f"/api/comments/{added}")
+    comment(alice, item, "three")
+
+    def heard(received):
+        return [each for each in received if each.event.startswith("Comment")]
+
+    def last(received):
+        return isinstance(received.data, older_.CommentAdded) and received.data.text == "three"
+
+    got = []
+    with httpx.Client(base_url=server, cookies=alice.cookies) as client:
+        for received in older_.item_events(client, str(item), last_event_id=cursor):
+            got.append(received)
+            if last(received):
+                break
+        reset = [next(stream := older_.item_events(client, str(item), last_event_id="no id")), next(stream)]
+
+    async def again():
+        async with httpx.AsyncClient(base_url=server, cookies=alice.cookies) as client:
+            async for received in older_.async_item_events(client, str(item), last_event_id=cursor):
+                yield received
+                if last(received):
+                    return
+
+    assert [received.event for received in heard(got)] == [
+        "CommentAdded",
+        "CommentUpdated",
+        "CommentDeleted",
+        "CommentAdded",
+    ]
+    added_, updated, deleted, _ = [received.data for received in heard(got)]
+    assert (added_.text, hasattr(added_, "reply_to")) == ("one", False)
+    assert isinstance(updated, older_.UnknownEvent)
+    assert updated.data.keys() >= {"comment_id", "new_text"}
+    assert deleted == older_.UnknownEvent(data={"comment_id": added, "item_id": str(item)})
+    assert heard(got) == heard(asyncio.run(_all(again())))
+    assert [received.data.reason for received in reset if received.event == "stream.reset"] == ["malformed"]
+
+
+async def _all(received):
+    return [each async for each in received]
+
+
 def test_what_would_be_refused_again_is_said(stack, server, events):
     alice = stack.login("alice", server)
 
@@ -391,6 +476,9 @@ def test_elm_reads_every_event_of_every_channel(tmp_path):
             wanted.append(called)
     given.append({"channel": "item:1", "event": "CommentDeleted", "id": "e-1", "data": {"item_id": "1"}})
     given.append({"channel": "item:1", "event": "FromTheFuture", "id": "e-1", "data": {}})
+    said = {"reason": "newer", "oldest": "e-0", "newer": {}}
+    given.append({"channel": "item:1", "event": "stream.reset", "id": "e-1", "data": said})
+    wanted.append("StreamReset")
 
     lines = node.run(
         HERE / "node/elm.mjs", node.MODULES, program, folder / "tickertape.js",
@@ -403,6 +491,7 @@ def test_elm_reads_every_event_of_every_channel(tmp_path):
     assert 'commentId = "0d9f4c1e-7a52-4f3b-9c55-2f6f0c0a1b2c"' in shown
     assert "types = Dict.fromList [" in shown
     assert "replyTo = Nothing" in shown
+    assert 'reason = "newer"' in shown
 
 
 def test_elm_hears_what_happens(stack, server, tmp_path):

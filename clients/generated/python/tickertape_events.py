@@ -8,13 +8,15 @@ Written by `manage.py generate_client --lang python` from the catalogue of event
                 print(received.data.text)
 
 Each iterator begins now, or behind `last_event_id`; comes back by itself to where it was; and hands on
-what the stream says of itself too: on `StreamReset`, load anew. It raises StreamRefused where the answer
-would be the same again, and ends where the stream is over.
+what the stream says of itself too: on `StreamReset`, load anew. What is newer than this client is an
+`UnknownEvent`, a field left out, a word any string. It raises StreamRefused where the answer would be the
+same again, and ends where the stream is over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,7 +25,7 @@ from typing import Any, Generic, Literal, TypeVar, Union
 
 import httpx
 from httpx_sse import ServerSentEvent, aconnect_sse, connect_sse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
@@ -37,6 +39,12 @@ class Payload(BaseModel):
     """What an event holds. A field that is newer than this client is left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
+
+
+class UnknownEvent(Payload):
+    """An event of a type, or of a shape, that this client does not know; `data` is as it came."""
+
+    data: Any
 
 
 class Person(Payload):
@@ -251,7 +259,7 @@ class NotificationRaised(Payload):
     notification_id: str = Field(description="The notification's id")
     user_id: str = Field(description="The id of the user whom it concerns")
     kind: str = Field(description="What it is about: `mention`, `reply`, `comment`, `watch` or `job`")
-    delivery: Literal["live", "quiet", "digest"] = Field(description="Whether to show it at once (`live`) or leave it in the inbox")
+    delivery: Literal["live", "quiet", "digest"] | str = Field(description="Whether to show it at once (`live`) or leave it in the inbox")
     message: str = Field(description="What to show")
     item_id: str | None = Field(description="The item's id")
     comment_id: str | None = Field(description="The comment's id")
@@ -284,7 +292,7 @@ class PreferencesChanged(Payload):
     """Somebody wants to be told otherwise; all of it is given. Quiet hours are `HH:MM`, of their zone."""
 
     user_id: str = Field(description="The id of the user whom it concerns")
-    types: dict[str, Literal["live", "off", "digest"]] = Field(description="How to be told, by kind of notification")
+    types: dict[str, Literal["live", "off", "digest"] | str] = Field(description="How to be told, by kind of notification")
     quiet_start: str | None = Field(description="When quiet hours begin, as `HH:MM`")
     quiet_end: str | None = Field(description="When quiet hours end, as `HH:MM`")
     time_zone: str = Field(description="The time zone that the hours are meant in")
@@ -305,7 +313,7 @@ class SystemAlert(Payload):
     broadcast_id: str = Field(description="The broadcast's id")
     title: str = Field(description="The title")
     message: str = Field(description="What to show")
-    severity: Literal["info", "warning", "critical"] = Field(description="How much it matters")
+    severity: Literal["info", "warning", "critical"] | str = Field(description="How much it matters")
     link: str | None = Field(description="Where to read more")
     starts_at: int = Field(description="From when on to show it, in Unix seconds")
     expires_at: int | None = Field(description="Until when to show it, in Unix seconds; null: until it is recalled")
@@ -338,7 +346,7 @@ class SystemAlertUpdated(Payload):
     broadcast_id: str = Field(description="The broadcast's id")
     title: str = Field(description="The title")
     message: str = Field(description="What to show")
-    severity: Literal["info", "warning", "critical"] = Field(description="How much it matters")
+    severity: Literal["info", "warning", "critical"] | str = Field(description="How much it matters")
     link: str | None = Field(description="Where to read more")
     starts_at: int = Field(description="From when on to show it, in Unix seconds")
     expires_at: int | None = Field(description="Until when to show it, in Unix seconds; null: until it is recalled")
@@ -364,7 +372,7 @@ class TaskComplete(Payload):
 class StreamOpen(Payload):
     """The first frame of every connection: whether it goes on from where the client was."""
 
-    mode: Literal["live", "resumed", "reset"] = Field(description="`live`: from now on. `resumed`: from the last id. `reset`: `stream.reset` follows")
+    mode: Literal["live", "resumed", "reset"] | str = Field(description="`live`: from now on. `resumed`: from the last id. `reset`: `stream.reset` follows")
     cursor: str = Field(description="The place that the stream begins at")
     missed: int | None = Field(description="How many events the client missed, which come first; null where that is not known")
 
@@ -376,14 +384,14 @@ class StreamLive(Payload):
 class StreamReset(Payload):
     """The log cannot go on from the client's last id: load the state anew. The stream goes on live."""
 
-    reason: Literal["pruned", "epoch", "ahead", "malformed"] = Field(description="Why: it was pruned, is of another epoch, lies ahead, or is no id")
+    reason: Literal["pruned", "epoch", "ahead", "malformed"] | str = Field(description="Why: it was pruned, is of another epoch, lies ahead, or is no id")
     oldest: str = Field(description="The oldest place that can be gone on from")
 
 
 class StreamEnd(Payload):
     """The last frame of a stream that the server ends. It comes with a `retry:`, the time to wait."""
 
-    reason: Literal["database", "capacity", "drain", "max_age", "revoked", "over"] = Field(description="Why: a passing fault (`database`, `capacity`), the server's end (`drain`), the stream's greatest age, access that was taken away, or `over`: nothing follows")
+    reason: Literal["database", "capacity", "drain", "max_age", "revoked", "over"] | str = Field(description="Why: a passing fault (`database`, `capacity`), the server's end (`drain`), the stream's greatest age, access that was taken away, or `over`: nothing follows")
 
 Person.model_rebuild()
 CommentAdded.model_rebuild()
@@ -474,13 +482,16 @@ class _Place:
         self.id = sse.id or self.id
         if sse.retry is not None:
             self.retry = sse.retry / 1000
-        model = models.get(sse.event)
-        if model is None:  # a heartbeat, or a type of event that is newer than this client
+        if not sse.data:  # a heartbeat: it only moves the place
             return None
-        received = Received(sse.event, self.id, model.model_validate_json(sse.data))
-        if isinstance(received.data, StreamEnd) and received.data.reason == "over":
+        data: BaseModel
+        try:
+            data = models[sse.event].model_validate_json(sse.data)
+        except (KeyError, ValidationError):
+            data = UnknownEvent(data=json.loads(sse.data))
+        if isinstance(data, StreamEnd) and data.reason == "over":
             self.over = True
-        return received
+        return Received(sse.event, self.id, data)
 
 
 def _stream(
@@ -536,6 +547,7 @@ GroupEvent = Union[
     StreamLive,
     StreamReset,
     StreamEnd,
+    UnknownEvent,
 ]
 _GROUP: Mapping[str, type[BaseModel]] = {
     "SystemAlert": SystemAlert,
@@ -573,6 +585,7 @@ ItemEvent = Union[
     StreamLive,
     StreamReset,
     StreamEnd,
+    UnknownEvent,
 ]
 _ITEM: Mapping[str, type[BaseModel]] = {
     "CommentAdded": CommentAdded,
@@ -616,6 +629,7 @@ JobEvent = Union[
     StreamLive,
     StreamReset,
     StreamEnd,
+    UnknownEvent,
 ]
 _JOB: Mapping[str, type[BaseModel]] = {
     "JobCancelled": JobCancelled,
@@ -653,6 +667,7 @@ SystemEvent = Union[
     StreamLive,
     StreamReset,
     StreamEnd,
+    UnknownEvent,
 ]
 _SYSTEM: Mapping[str, type[BaseModel]] = {
     "SystemAlert": SystemAlert,
@@ -705,6 +720,7 @@ UserEvent = Union[
     StreamLive,
     StreamReset,
     StreamEnd,
+    UnknownEvent,
 ]
 _USER: Mapping[str, type[BaseModel]] = {
     "EmailSent": EmailSent,

@@ -1,6 +1,9 @@
 // Written by `manage.py generate_client --lang typescript` from the catalogue of events.
 // Not to be edited.
 
+import { Client } from "tickertape-client";
+import type { ClientOptions, Subscription, SubscriptionOptions } from "tickertape-client";
+
 /** Someone who is there. */
 export interface Person {
   /** The user's id */
@@ -430,34 +433,6 @@ export interface TaskComplete {
   readonly duration_ms: number;
 }
 
-/** The first frame of every connection: whether it goes on from where the client was. */
-export interface StreamOpen {
-  /** `live`: from now on. `resumed`: from the last id. `reset`: `stream.reset` follows */
-  readonly mode: "live" | "resumed" | "reset";
-  /** The place that the stream begins at */
-  readonly cursor: string;
-  /** How many events the client missed, which come first; null where that is not known */
-  readonly missed: number | null;
-}
-
-/** What the client missed has come; from here on events come as they happen. */
-export interface StreamLive {
-}
-
-/** The log cannot go on from the client's last id: load the state anew. The stream goes on live. */
-export interface StreamReset {
-  /** Why: it was pruned, is of another epoch, lies ahead, or is no id */
-  readonly reason: "pruned" | "epoch" | "ahead" | "malformed";
-  /** The oldest place that can be gone on from */
-  readonly oldest: string;
-}
-
-/** The last frame of a stream that the server ends. It comes with a `retry:`, the time to wait. */
-export interface StreamEnd {
-  /** Why: a passing fault (`database`, `capacity`), the server's end (`drain`), the stream's greatest age, access that was taken away, or `over`: nothing follows */
-  readonly reason: "database" | "capacity" | "drain" | "max_age" | "revoked" | "over";
-}
-
 /** What each event holds, by its name. */
 export interface Payloads {
   readonly CommentAdded: CommentAdded;
@@ -496,86 +471,55 @@ export interface Payloads {
   readonly TaskComplete: TaskComplete;
 }
 
-/** What a stream says of itself. */
-export interface Controls {
-  readonly "stream.open": StreamOpen;
-  readonly "stream.live": StreamLive;
-  readonly "stream.reset": StreamReset;
-  readonly "stream.end": StreamEnd;
-}
-
-const CONTROLS = ["stream.open", "stream.live", "stream.reset", "stream.end"] as const;
-
-/** What a connection hands on: `data` as JSON, or as what JSON holds. */
-export interface Message {
-  readonly id: string;
-  readonly data: unknown;
-}
-
-/** An open stream. */
-export interface Connection {
-  on(event: string, handler: (message: Message) => void): void;
-  close(): void;
-}
-
-/** Opens a stream of channels; any client that can be asked for events by name will do. */
-export type Connect = (channels: readonly string[]) => Connection;
-
-/** An event of one name. `id` is the client's place, which a transient event does not move. */
+/** An event of one name. `id` is null for what is not in the log, such as a job's progress. */
 export interface Event<Name extends keyof Payloads> {
-  readonly event: Name;
-  readonly id: string;
+  readonly type: Name;
+  readonly id: string | null;
   readonly data: Payloads[Name];
 }
 
-/** One of the events of these names: look at `event`, and `data` is known. */
+/** One of the events of these names: look at `type`, and `data` is known. */
 export type EventOf<Name extends keyof Payloads> = { [Each in Name]: Event<Each> }[Name];
 
-/** What to do with which event, and with what a stream says of itself: on `stream.reset`, load anew. */
+/** What to do with which event. One of a type that is newer than this module is not handed on. */
 export type Handlers<Name extends keyof Payloads> = {
   readonly [Each in Name]?: (data: Payloads[Each], event: Event<Each>) => void;
-} & {
-  readonly [Each in keyof Controls]?: (data: Controls[Each]) => void;
 } & {
   /** Is handed each of the events, after its own handler. */
   readonly each?: (event: EventOf<Name>) => void;
 };
 
-/** Connect by EventSource, which comes back by itself, to where it was. */
-export function eventSource(base = "", options: EventSourceInit = {}): Connect {
-  return (channels) => {
-    const query = channels.map((channel) => `channel=${encodeURIComponent(channel)}`).join("&");
-    const source = new EventSource(`${base}/streams/?${query}`, options);
-    return {
-      on: (event, handler) =>
-        source.addEventListener(event, ({ lastEventId, data }) => handler({ id: lastEventId, data })),
-      close: () => source.close(),
-    };
-  };
+/** From where, what to do on a reset or a refusal, and by which client; see tickertape-client. */
+export interface Options extends SubscriptionOptions {
+  readonly client?: Client<Payloads>;
+}
+
+let shared: Client<Payloads> | undefined;
+
+/** Make the client of all that is subscribed to from now on; without it they are on the page's own origin. */
+export function connect(options: ClientOptions = {}): Client<Payloads> {
+  return (shared = new Client<Payloads>(options));
 }
 
 function subscribe<Name extends keyof Payloads>(
   channel: string,
   names: readonly Name[],
   handlers: Handlers<Name>,
-  connect: Connect,
-): () => void {
-  const connection = connect([channel]);
-  const read = ({ data }: Message) => (typeof data === "string" ? JSON.parse(data) : data);
+  { client = shared ?? connect(), ...options }: Options = {},
+): Subscription {
+  const heard: { [Each in Name]?: (data: Payloads[Each], event: { id: string | null }) => void } = {};
   for (const name of names) {
-    connection.on(name, (message) => {
-      const event: Event<Name> = { event: name, id: message.id, data: read(message) };
-      const handler = handlers[name] as ((data: Payloads[Name], event: Event<Name>) => void) | undefined;
-      handler?.(event.data, event);
+    const handle = handlers[name] as ((data: Payloads[Name], event: Event<Name>) => void) | undefined;
+    if (!handle && !handlers.each) continue;
+    heard[name] = (data, { id }) => {
+      const event: Event<Name> = { type: name, id, data };
+      handle?.(data, event);
       handlers.each?.(event as EventOf<Name>);
-    });
+    };
   }
-  for (const name of CONTROLS) {
-    const handler = handlers[name] as ((data: Controls[typeof name]) => void) | undefined;
-    if (handler) connection.on(name, (message) => handler(read(message)));
-  }
-  return () => connection.close();
+  return client.subscribe(channel, heard, options);
 }
+
 
 /** Any event there is. */
 export type AnyEvent = EventOf<keyof Payloads>;
@@ -589,13 +533,13 @@ const GROUP_EVENTS = [
 /** An event of a channel `group:`: What concerns a group. Its members read it. */
 export type GroupEvent = EventOf<(typeof GROUP_EVENTS)[number]>;
 
-/** Listen on a channel `group:`; call what this returns to stop. */
+/** Hear a channel `group:` until what this returns is closed. */
 export function subscribeToGroup(
   groupName: string,
   handlers: Handlers<(typeof GROUP_EVENTS)[number]>,
-  connect: Connect = eventSource(),
-): () => void {
-  return subscribe(`group:${groupName}`, GROUP_EVENTS, handlers, connect);
+  options?: Options,
+): Subscription {
+  return subscribe(`group:${groupName}`, GROUP_EVENTS, handlers, options);
 }
 
 const ITEM_EVENTS = [
@@ -613,13 +557,13 @@ const ITEM_EVENTS = [
 /** An event of a channel `item:`: An item and its comments. Who may read it hears it. */
 export type ItemEvent = EventOf<(typeof ITEM_EVENTS)[number]>;
 
-/** Listen on a channel `item:`; call what this returns to stop. */
+/** Hear a channel `item:` until what this returns is closed. */
 export function subscribeToItem(
   itemId: string,
   handlers: Handlers<(typeof ITEM_EVENTS)[number]>,
-  connect: Connect = eventSource(),
-): () => void {
-  return subscribe(`item:${itemId}`, ITEM_EVENTS, handlers, connect);
+  options?: Options,
+): Subscription {
+  return subscribe(`item:${itemId}`, ITEM_EVENTS, handlers, options);
 }
 
 const JOB_EVENTS = [
@@ -637,13 +581,13 @@ const JOB_EVENTS = [
 /** An event of a channel `job:`: A job, from its start to its end. Whoever asked for it reads it. */
 export type JobEvent = EventOf<(typeof JOB_EVENTS)[number]>;
 
-/** Listen on a channel `job:`; call what this returns to stop. */
+/** Hear a channel `job:` until what this returns is closed. */
 export function subscribeToJob(
   jobId: string,
   handlers: Handlers<(typeof JOB_EVENTS)[number]>,
-  connect: Connect = eventSource(),
-): () => void {
-  return subscribe(`job:${jobId}`, JOB_EVENTS, handlers, connect);
+  options?: Options,
+): Subscription {
+  return subscribe(`job:${jobId}`, JOB_EVENTS, handlers, options);
 }
 
 const SYSTEM_EVENTS = [
@@ -655,12 +599,12 @@ const SYSTEM_EVENTS = [
 /** An event of a channel `system`: What concerns everyone. Whoever is logged in reads it. */
 export type SystemEvent = EventOf<(typeof SYSTEM_EVENTS)[number]>;
 
-/** Listen on a channel `system`; call what this returns to stop. */
+/** Hear a channel `system` until what this returns is closed. */
 export function subscribeToSystem(
   handlers: Handlers<(typeof SYSTEM_EVENTS)[number]>,
-  connect: Connect = eventSource(),
-): () => void {
-  return subscribe("system", SYSTEM_EVENTS, handlers, connect);
+  options?: Options,
+): Subscription {
+  return subscribe("system", SYSTEM_EVENTS, handlers, options);
 }
 
 const USER_EVENTS = [
@@ -693,11 +637,11 @@ const USER_EVENTS = [
 /** An event of a channel `user:`: What concerns a user. They alone read it. */
 export type UserEvent = EventOf<(typeof USER_EVENTS)[number]>;
 
-/** Listen on a channel `user:`; call what this returns to stop. */
+/** Hear a channel `user:` until what this returns is closed. */
 export function subscribeToUser(
   userId: string,
   handlers: Handlers<(typeof USER_EVENTS)[number]>,
-  connect: Connect = eventSource(),
-): () => void {
-  return subscribe(`user:${userId}`, USER_EVENTS, handlers, connect);
+  options?: Options,
+): Subscription {
+  return subscribe(`user:${userId}`, USER_EVENTS, handlers, options);
 }

@@ -6,7 +6,8 @@
  */
 
 import { Connection } from "./connection.js";
-import { earliest, newer } from "./place.js";
+import { earliest } from "./place.js";
+import { REFUSED } from "./tools.js";
 
 const GATHER_MS = 20; // tabs that answer together, and changes that are made together, cost one opening
 const AGAIN_MS = 2_000; // after a refusal that was none any more when it was looked into
@@ -80,10 +81,7 @@ export class Carrier {
     this.#stream = null;
     this.#channels = channels;
     this.#types = types;
-    const mine = channels.has("me");
-    const named = [...channels].filter((name) => name !== "me").sort();
-    const path = mine ? "streams/me/" : "streams/";
-    connection.open({ path, channels: named, types, plain: mine }, place, changing);
+    connection.open({ path: "streams/", channels: [...channels].sort(), types }, place, changing);
   }
 
   /** Say what is carried, that all of it behind `from` comes, and whether that is now. */
@@ -104,7 +102,7 @@ export class Carrier {
       this.#post({ t: "reset", lost: this.#lost ?? before, reason: data.reason, place });
       this.#opened(place, true);
     } else if (this.#stream) {
-      this.#post({ t: "frame", stream: this.#stream, id: id ?? null, type: type ?? null, data });
+      this.#post({ t: "frame", stream: this.#stream, id: id ?? null, type, data });
       if (type === "stream.live") this.#opened(this.#connection.place, true);
     }
   }
@@ -119,11 +117,10 @@ export class Carrier {
     const channels = [...this.#channels];
     let refused = channels.map((channel) => ({ channel, status, problem }));
     if (status !== 401 && channels.length > 1) {
-      const others = channels.filter((channel) => channel !== "me"); // nobody is refused their own
       const asked = await Promise.all(
-        others.map(async (channel) => ({ channel, ...(await this.#connection.try(channel).catch(() => null)) })),
+        channels.map(async (channel) => ({ channel, ...(await this.#connection.try(channel).catch(() => null)) })),
       );
-      const found = asked.filter((answer) => answer.status >= 400 && answer.status < 500);
+      const found = asked.filter((answer) => REFUSED.test(answer.status));
       // None of them for itself: they are too many together, or what was refused is not any more.
       if (found.length) refused = found;
       else if (status !== 400) return setTimeout(() => this.#connection.renew(), AGAIN_MS);

@@ -1,8 +1,8 @@
 /** The client: what an app subscribes to, each from its own place, each event once. */
 
-import { earliest, newer } from "./place.js";
+import { earliest, heard, newer } from "./place.js";
 import { Tabs } from "./tabs.js";
-import { base, safely } from "./tools.js";
+import { base, here, safely } from "./tools.js";
 import { watchSleep } from "./wake.js";
 
 const SLEEP_MS = 60_000;
@@ -13,9 +13,10 @@ const SLEEP_MS = 60_000;
  */
 export const ROUTES = {};
 const route = (types, ...kinds) => types.split(" ").forEach((type) => (ROUTES[type] = kinds));
-route("CommentAdded CommentUpdated CommentDeleted PresenceChanged", "item");
-route("JobState JobProgressed", "job");
-route("JobStarted JobRetrying JobFailed JobCancelled TaskComplete", "job", "user");
+route("CommentAdded CommentUpdated CommentDeleted ItemCreated ItemChanged ItemDeleted PresenceChanged", "item");
+route("MemberAdded MemberRemoved", "item", "user");
+route("JobState JobProgressed JobSent", "job");
+route("JobQueued JobStarted JobRetrying JobFailed JobCancelled TaskComplete", "job", "user");
 
 export class Client {
   #options;
@@ -142,21 +143,21 @@ class Subscription {
   #routes;
   #settle;
 
-  constructor(channels, handlers, options, { storage = globalThis.sessionStorage, routes }, leave) {
+  constructor(channels, handlers, options, { storage = here.sessionStorage, routes }, leave) {
     this.channels = channels;
     this.types = Object.keys(handlers);
-    this.#handlers = new Map(Object.entries(handlers));
+    this.#handlers = { __proto__: null, ...handlers }; // else every object has a `constructor`
     this.#options = options;
     this.#storage = options.store === undefined ? undefined : storage;
-    this.#routes = new Map(Object.entries({ ...ROUTES, ...routes }));
+    this.#routes = { __proto__: null, ...ROUTES, ...routes };
     this.place = this.#storage?.getItem(this.#key) ?? options.after ?? null;
     const ready = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     ready.catch(() => {}); // who does not wait for it need not hear of it
-    const here = this;
+    const self = this;
     this.handle = {
       ready,
       get place() {
-        return here.place;
+        return self.place;
       },
       close: () => {
         this.stream = null;
@@ -193,8 +194,8 @@ class Subscription {
 
   frame({ stream, id, type, data }) {
     if (stream !== this.stream) return;
-    if (id && !newer(id, this.place)) return; // it was heard, or was in what was loaded
-    const handler = this.#handlers.get(type);
+    if (id && heard(id, this.place)) return; // it was, or it was in what was loaded
+    const handler = this.#handlers[type];
     if (id) this.place = id;
     if (handler && this.#means(type, data)) safely(handler, data, { id, type });
     if (id) this.#stand(this.place);
@@ -227,13 +228,13 @@ class Subscription {
   }
 
   #means(type, data) {
-    const kinds = this.#routes.get(type);
+    const kinds = this.#routes[type];
     return !kinds || kinds.some((kind) => this.channels.some((name) => leads(name, kind, data?.[`${kind}_id`])));
   }
 }
 
 /** Tell whether what comes by a kind of channel, and names this id if it names one, comes by this channel. */
 function leads(name, kind, id) {
-  if (name === "me") return kind === "user";
-  return id === undefined ? name.startsWith(`${kind}:`) : name === `${kind}:${id}`;
+  if (name === "me") return /^(user|group|system)$/.test(kind);
+  return `${name}:`.startsWith(id === undefined ? `${kind}:` : `${kind}:${id}:`);
 }

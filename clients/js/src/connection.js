@@ -6,7 +6,7 @@
  */
 
 import { pause } from "./backoff.js";
-import { looked } from "./tools.js";
+import { here, looked, REFUSED } from "./tools.js";
 import { eventSource, fetchStream, longPoll, probe, webSocket } from "./ways.js";
 
 const OPENING_MS = 10_000; // without a first frame: something between holds the stream back
@@ -15,10 +15,8 @@ const STEADY_MS = 5_000; // a stream that lived so long was no failure
 const LOOK_MS = 5_000;
 const SLEPT_MS = 30_000; // a look that late: the machine slept, and connections died meanwhile
 const RETURN_MS = 3_600_000; // on a lesser way, until the best is tried again
+const DENIED = 3; // tokens in a row that were refused, until the next one is believed to be as well
 const OVER = new Set(["over", "error"]); // a job's stream, or a producer's: there is no more of it
-const PASSING = new Set([408, 425, 429]);
-
-const here = globalThis;
 
 /** Return the ways to go, best first. Only `fetch` can send headers. */
 function ways({ way, headers }) {
@@ -37,7 +35,7 @@ export class Connection {
 
   #options;
   #on;
-  #request = null; // { path, channels, types, plain } while it should be there; `plain`: by the first way only
+  #request = null; // { path, channels, types } while it should be there
   #ways;
   #way = 0;
   #turn = 0; // what comes of an earlier attempt counts no more
@@ -45,7 +43,8 @@ export class Connection {
   #timer = null;
   #looking = null;
   #failures = 0;
-  #seeing = false; // the browser did not say why it was refused: the next try is by one that does
+  #denied = 0;
+  #seeing = false; // it was refused, and the browser does not say why: the next try is by one that does
   #openedAt = null;
   #heard = 0;
   #looked = 0;
@@ -104,8 +103,7 @@ export class Connection {
       return end({ error });
     }
     if (turn !== this.#turn) return;
-    const number = this.#request.plain ? 0 : this.#way % this.#ways.length;
-    const way = this.#seeing ? fetchStream : this.#ways[number];
+    const way = this.#seeing ? fetchStream : this.#ways[this.#way % this.#ways.length];
     const { watchdog, blindWatchdog } = this.#options;
     this.#patience = way === eventSource ? blindWatchdog : watchdog;
     this.#seeing = false;
@@ -147,6 +145,7 @@ export class Connection {
     const { id, type, data } = frame;
     if (type !== "stream.end" && !this.#openedAt) {
       clearTimeout(this.#timer);
+      this.#denied = 0;
       this.#openedAt = Date.now();
       this.#reason = undefined;
     }
@@ -163,17 +162,21 @@ export class Connection {
   }
 
   #ended({ status, problem, retry = null, untold, shut }) {
+    const { method, token, headers } = this.#options;
+    // Who can be asked for another token may have one that is still good.
+    const denied = status === 401 && !method && (token || typeof headers === "function") && this.#denied++ < DENIED;
     const steady = this.#openedAt && Date.now() - this.#openedAt > STEADY_MS;
     this.#leave();
     if (status === 204 || OVER.has(this.#reason)) return this.close("over", { reason: this.#reason ?? "over" });
-    if (status >= 400 && status < 500 && !PASSING.has(status)) {
+    if (REFUSED.test(status) && !denied) {
+      this.#denied = 0;
       this.#becomes("offline", { status });
       return this.#on.refused(status, problem);
     }
-    if (this.#options.method) return this.close("over", { reason: this.#reason ?? "cut" }); // never sent twice
+    if (method) return this.close("over", { reason: this.#reason ?? "cut" }); // never sent twice
     if (steady) this.#failures = 0;
     if (shut) this.#way += 1;
-    this.#seeing = untold;
+    this.#seeing = untold || denied;
     const wait = pause(this.#failures, retry);
     this.#failures += 1;
     this.#becomes("offline", { reason: this.#reason ?? "cut", problem });

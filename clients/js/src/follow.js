@@ -5,14 +5,14 @@ import { base, safely } from "./tools.js";
 
 /** Hear a stream until it is over or the handle is closed. See index.d.ts. */
 export function follow(path, handlers, options = {}) {
-  const heard = new Map(Object.entries(handlers));
+  const heard = { __proto__: null, ...handlers };
   const { way = "eventsource", after = null } = options;
   const connection = new Connection(
     { ...options, url: base(options.url), way: options.method || options.headers ? "fetch" : way },
     {
       frame: ({ id, type, data }) => {
         if (type === "stream.reset") safely(options.onReset, { reason: data.reason, place: connection.place });
-        if (heard.has(type)) safely(heard.get(type), data, { id: id ?? null, type });
+        safely(heard[type], data, { id: id ?? null, type });
       },
       state: (state, why) => safely(options.onState, state, why),
       refused: (status, problem) => {
@@ -21,7 +21,7 @@ export function follow(path, handlers, options = {}) {
       },
     },
   );
-  connection.open({ path, types: new Set(heard.keys()) }, after);
+  connection.open({ path, types: Object.keys(heard) }, after);
   return {
     get state() {
       return connection.state;

@@ -6,12 +6,10 @@
  */
 
 import { Carrier } from "./carrier.js";
-import { looked } from "./tools.js";
+import { here, looked } from "./tools.js";
 
 const ANSWER_MS = 3_000; // a leader answers at once; up to twice that, so that not all depose it together
 const ASK_MS = 30_000;
-
-const here = globalThis;
 
 export class Tabs {
   #id = Math.random();

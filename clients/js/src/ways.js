@@ -60,7 +60,7 @@ export function fetchStream(at, on) {
     const type = response.headers.get("Content-Type") ?? "";
     if (response.status !== 200 || !type.startsWith("text/event-stream")) return refusal(response);
     const parser = new Parser(({ id, type: name, data }) => {
-      on.frame(data === undefined ? { id } : { id, type: name, data: read(data) });
+      on.frame({ id, type: data === undefined ? data : name, data: read(data) });
     });
     for (const reader = response.body.getReader(); ; ) {
       const { done, value } = await reader.read();
@@ -108,11 +108,12 @@ export function longPoll(at, on) {
       if (first || reset) {
         const mode = reset ? "reset" : place ? "resumed" : "live";
         const from = (!reset && place) || cursor;
-        on.frame({ id: from, type: "stream.open", data: { mode, cursor: from, missed: null } });
+        on.frame({ id: from, type: "stream.open", data: { mode, cursor: from } });
         if (reset) on.frame({ id: cursor, type: "stream.reset", data: { reason: reset } });
       }
-      for (const { id, event, data } of events) on.frame({ id: id ?? undefined, type: event, data });
-      const caughtUp = behind && !(place && events.length);
+      for (const { id, event, data } of events) on.frame({ id, type: event, data });
+      // What is not in the log is told by every answer: it does not say that there is more behind.
+      const caughtUp = behind && !(place && events.some(({ id }) => id));
       on.frame({ id: cursor, type: caughtUp ? "stream.live" : undefined, data: {} });
       behind &&= !caughtUp;
       place = cursor;

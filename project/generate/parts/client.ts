@@ -1,70 +1,49 @@
-/** What a connection hands on: `data` as JSON, or as what JSON holds. */
-export interface Message {
-  readonly id: string;
-  readonly data: unknown;
-}
-
-/** An open stream. */
-export interface Connection {
-  on(event: string, handler: (message: Message) => void): void;
-  close(): void;
-}
-
-/** Opens a stream of channels; any client that can be asked for events by name will do. */
-export type Connect = (channels: readonly string[]) => Connection;
-
-/** An event of one name. `id` is the client's place, which a transient event does not move. */
+/** An event of one name. `id` is null for what is not in the log, such as a job's progress. */
 export interface Event<Name extends keyof Payloads> {
-  readonly event: Name;
-  readonly id: string;
+  readonly type: Name;
+  readonly id: string | null;
   readonly data: Payloads[Name];
 }
 
-/** One of the events of these names: look at `event`, and `data` is known. */
+/** One of the events of these names: look at `type`, and `data` is known. */
 export type EventOf<Name extends keyof Payloads> = { [Each in Name]: Event<Each> }[Name];
 
-/** What to do with which event, and with what a stream says of itself: on `stream.reset`, load anew. */
+/** What to do with which event. One of a type that is newer than this module is not handed on. */
 export type Handlers<Name extends keyof Payloads> = {
   readonly [Each in Name]?: (data: Payloads[Each], event: Event<Each>) => void;
-} & {
-  readonly [Each in keyof Controls]?: (data: Controls[Each]) => void;
 } & {
   /** Is handed each of the events, after its own handler. */
   readonly each?: (event: EventOf<Name>) => void;
 };
 
-/** Connect by EventSource, which comes back by itself, to where it was. */
-export function eventSource(base = "", options: EventSourceInit = {}): Connect {
-  return (channels) => {
-    const query = channels.map((channel) => `channel=${encodeURIComponent(channel)}`).join("&");
-    const source = new EventSource(`${base}/streams/?${query}`, options);
-    return {
-      on: (event, handler) =>
-        source.addEventListener(event, ({ lastEventId, data }) => handler({ id: lastEventId, data })),
-      close: () => source.close(),
-    };
-  };
+/** From where, what to do on a reset or a refusal, and by which client; see tickertape-client. */
+export interface Options extends SubscriptionOptions {
+  readonly client?: Client<Payloads>;
+}
+
+let shared: Client<Payloads> | undefined;
+
+/** Make the client of all that is subscribed to from now on; without it they are on the page's own origin. */
+export function connect(options: ClientOptions = {}): Client<Payloads> {
+  return (shared = new Client<Payloads>(options));
 }
 
 function subscribe<Name extends keyof Payloads>(
   channel: string,
   names: readonly Name[],
   handlers: Handlers<Name>,
-  connect: Connect,
-): () => void {
-  const connection = connect([channel]);
-  const read = ({ data }: Message) => (typeof data === "string" ? JSON.parse(data) : data);
+  { client = shared ?? connect(), ...options }: Options = {},
+): Subscription {
+  const heard: { [Each in Name]?: (data: Payloads[Each], event: { id: string | null }) => void } = {};
   for (const name of names) {
-    connection.on(name, (message) => {
-      const event: Event<Name> = { event: name, id: message.id, data: read(message) };
-      const handler = handlers[name] as ((data: Payloads[Name], event: Event<Name>) => void) | undefined;
-      handler?.(event.data, event);
+    const handle = handlers[name] as ((data: Payloads[Name], event: Event<Name>) => void) | undefined;
+    if (!handle && !handlers.each) continue;
+    heard[name] = (data, { id }) => {
+      const event: Event<Name> = { type: name, id, data };
+      handle?.(data, event);
       handlers.each?.(event as EventOf<Name>);
-    });
+    };
   }
-  for (const name of CONTROLS) {
-    const handler = handlers[name] as ((data: Controls[typeof name]) => void) | undefined;
-    if (handler) connection.on(name, (message) => handler(read(message)));
-  }
-  return () => connection.close();
+  return client.subscribe(channel, heard, options);
 }
+

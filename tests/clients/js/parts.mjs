@@ -1,10 +1,11 @@
 // The parts that need no browser.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { test } from "node:test";
-import { Parser } from "../../../clients/js/index.js";
+import { Client, Parser } from "../../../clients/js/index.js";
 import { pause } from "../../../clients/js/src/backoff.js";
-import { earliest, newer } from "../../../clients/js/src/place.js";
+import { earliest, heard, newer } from "../../../clients/js/src/place.js";
 
 const { cases } = JSON.parse(readFileSync(new URL("../sse_cases.json", import.meta.url), "utf8"));
 
@@ -55,7 +56,7 @@ test("backoff: no sooner than the server asked for", () => {
   assert.equal(pause(2, 812, () => 1), 4000);
 });
 
-test("place: what lies behind it is new, whatever is not told apart is new too", () => {
+test("place: what was heard is known only of one tape", () => {
   assert.equal(newer("a-10", "a-9"), true);
   assert.equal(newer("a-9", "a-10"), false);
   assert.equal(newer("a-9", "a-9"), false);
@@ -63,6 +64,10 @@ test("place: what lies behind it is new, whatever is not told apart is new too",
   assert.equal(newer("a-b-10", "a-b-9"), true);
   for (const place of [null, "", "earliest", "nonsense"]) assert.equal(newer("a-1", place), true);
   for (const id of ["earliest", "nonsense", ""]) assert.equal(newer(id, "a-1"), false);
+  for (const [id, place] of [["a-9", "a-9"], ["a-9", "a-10"], ["a-9", "a-09"], ["x", "x"]]) assert.ok(heard(id, place));
+  for (const [id, place] of [["a-10", "a-9"], ["b-1", "a-9"], ["a-1", null], ["y", "x"], ["y", "a-9"], ["a-9", "y"], ["y", null]]) {
+    assert.equal(heard(id, place), false, `${id} ${place}`);
+  }
 });
 
 test("place: the earliest is where nobody misses anything", () => {
@@ -70,4 +75,66 @@ test("place: the earliest is where nobody misses anything", () => {
   assert.equal(earliest(["a-10", "earliest", "a-9"]), "earliest");
   assert.equal(earliest(["earliest", "a-9"]), "earliest");
   assert.equal(earliest([null, undefined]), null);
+});
+
+/** Serve a stream of these events, two to a connection; run with its address and what it was asked for. */
+async function serving(events, run) {
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push(new URL(request.url, "http://here/").searchParams);
+    const from = asked.at(-1).get("last_event_id");
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    const opened = { mode: from ? "resumed" : "live", cursor: from ?? events[0].id, missed: null };
+    const block = (id, type, data) => `${id ? `id: ${id}\n` : ""}event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
+    response.write(block(opened.cursor, "stream.open", opened));
+    const behind = events.findIndex(({ id }) => id === opened.cursor) + 1;
+    const next = events.slice(behind, behind + 2); // and then it breaks off
+    for (const { id, type, data } of next) response.write(block(id, type, data));
+    if (next.length) response.end();
+    else response.write(block(null, "stream.live", {}));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    await run(`http://127.0.0.1:${server.address().port}/`, asked);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+test("client: ids of any form are handed back as they are, and nothing is lost", async () => {
+  const ids = ["zz", "0", "ü b", "a-9", "a-x", "/&=", "{}"];
+  const events = ids.map((id, n) => ({ id, type: "Noted", data: { n } }));
+  await serving(events, async (url, asked) => {
+    const client = new Client({ url, way: "fetch" });
+    const got = [];
+    await new Promise((resolve) => {
+      const Noted = ({ n }, { id }) => got.push([n, id]) === ids.length - 1 && resolve();
+      client.subscribe("item:7", { Noted });
+    });
+    client.close();
+    assert.deepEqual(got, ids.slice(1).map((id, n) => [n + 1, id]));
+    assert.deepEqual(asked.map((query) => query.get("last_event_id")).slice(0, 3), [null, "ü b", "a-x"]);
+  });
+});
+
+test("client: what comes by a kind of channel is for who asked for one of that kind", async () => {
+  const types = { ByGroup: ["group"], ByItem: ["item"], ByUser: ["user"], ByAll: ["system"] };
+  const events = [["", {}], ["ByGroup", {}], ["ByItem", { item_id: "7" }], ["ByItem", { item_id: "77" }], ["ByUser", {}], ["ByAll", {}]]
+    .map(([type, data], n) => ({ id: `a-${n}`, type, data }));
+  await serving(events, async (url) => {
+    const client = new Client({ url, way: "fetch", routes: types });
+    const got = {};
+    await new Promise((resolve) => {
+      for (const channel of ["me", "group:g", "item:7", "user:1", "system", "item:8"]) {
+        const keep = (data, { type }) => (got[channel] ??= []).push(type);
+        client.subscribe(channel, Object.fromEntries(Object.keys(types).map((type) => [type, keep])));
+      }
+      client.subscribe("system", { ByAll: resolve });
+    });
+    client.close();
+    assert.deepEqual(got, {
+      me: ["ByGroup", "ByUser", "ByAll"], "group:g": ["ByGroup"], "item:7": ["ByItem"], "user:1": ["ByUser"], system: ["ByAll"],
+    });
+  });
 });
