@@ -17,7 +17,7 @@ from events.access import access_changed
 from events.channels import Channel
 from streams import brought, conversation
 from streams.conversation import Conversation
-from streams.permission import readable
+from streams.permission import named
 from streams.reader import Grant, Reader
 from streams.subscriber import Subscriber
 from streams.tokens import mark_of
@@ -472,9 +472,9 @@ async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, m
         time.sleep(0.05)
         with asking:
             at_once -= 1
-        return readable(*arguments, **more)
+        return named(*arguments, **more)
 
-    monkeypatch.setattr(conversation, "readable", slowly)
+    monkeypatch.setattr(conversation, "named", slowly)
     monkeypatch.setattr(conversation, "turns", asyncio.Semaphore(2))
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(20))
     async with contextlib.AsyncExitStack() as opened:
