@@ -215,7 +215,14 @@ def test_every_promise_names_the_tests_that_hold_it():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "docs/operations.md", "docs/settings.md", "docs/your-own-events.md", "docs/clients.md"],
+    [
+        "README.md",
+        "docs/operations.md",
+        "docs/settings.md",
+        "docs/your-own-events.md",
+        "docs/clients.md",
+        "docs/tokens.md",
+    ],
 )
 def test_every_file_that_the_documents_name_exists(document):
     named = re.findall(r"[`(]([\w.-]+/[\w./-]*)[`)]", (ROOT / document).read_text())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import jwt
 import pytest
@@ -101,6 +102,12 @@ LATE = "The token expires too late: 86400 seconds from now is the latest."
 def test_what_is_wrong_with_a_token_is_401_and_said_of_true_ones(wrong, detail):
     code = "token_expired" if detail == EXPIRED else "token_invalid"
     assert refusal(token("item:1", **wrong), "item:1") == (401, code, detail)
+
+
+def test_a_clock_that_is_a_little_ahead_of_ours_is_forgiven_and_at_the_end_none_is():
+    soon = int(time.time()) + 3
+    assert opened(token("item:1", iat=soon, nbf=soon), "item:1")
+    assert refusal(token("item:1", seconds=0), "item:1")[1] == "token_expired"
 
 
 def test_the_public_key_is_no_secret_to_sign_by(settings):
