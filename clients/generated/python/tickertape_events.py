@@ -296,7 +296,7 @@ class PreferencesChanged(Payload):
     quiet_start: str | None = Field(description="When quiet hours begin, as `HH:MM`")
     quiet_end: str | None = Field(description="When quiet hours end, as `HH:MM`")
     time_zone: str = Field(description="The time zone that the hours are meant in")
-    presence: Literal["shown", "hidden"] = Field(description="Whether others are shown what one has open: `shown` or `hidden`")
+    presence: Literal["shown", "hidden"] | str = Field(description="Whether others are shown what one has open: `shown` or `hidden`")
 
 
 class PresenceChanged(Payload):
