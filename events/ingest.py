@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router, Status
+from ninja import Status
 from ninja.security.base import AuthBase
 from pydantic import BaseModel, Field, ValidationError
 
@@ -33,6 +33,7 @@ from events.errors import (
     PayloadInvalid,
 )
 from events.http import MOST_FAULTS
+from events.log_api import router
 from events.models import ApiKey, Job
 from events.registry import EventType
 from events.rest import Body, Problem
@@ -264,7 +265,6 @@ class Ids(BaseModel):
     ids: list[str]
 
 
-router = Router(tags=["events"])
 _ERRORS = frozenset({400, 401, 403, 413, 415, 422, 429, 503})
 
 

@@ -1,7 +1,7 @@
 """The log as people look into it: what a few questions find, the newest of it, in order.
 
 Only what is placed is found. A channel is looked up by its index; all else reads the log from its end
-back, for no longer than SEARCH_SECONDS.
+back, for a while and no longer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from events.log import Entry, EventId
 from events.registry import current
 
 LIMIT, MOST = 50, 10_000
-SEARCH_SECONDS = 60
+SEARCH_SECONDS = 60.0
 _CANCELLED = "57014"  # what PostgreSQL says of a statement that took too long
 
 
@@ -32,6 +32,7 @@ class Question:
     actor_id: int | None = None
     family: EventId | None = None  # it, what it was caused by, and all that followed of that
     correlation_id: str | None = None  # as the payload says it
+    before: int | None = None  # a position: only what lies below it
     limit: int = LIMIT
 
 
@@ -63,7 +64,7 @@ _FAMILY = """id IN (
     ) SELECT id FROM every)"""
 
 
-def search(question: Question) -> list[Found]:
+def search(question: Question, *, seconds: float = SEARCH_SECONDS) -> list[Found]:
     """Return what is found, by position: where there is more than the limit, the newest.
 
     Raises Unavailable where it takes too long. Not inside a transaction.
@@ -72,7 +73,7 @@ def search(question: Question) -> list[Found]:
     where = " AND ".join(["position IS NOT NULL", *asked])
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SEARCH_SECONDS}s"])
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds:g}s"])
             cursor.execute(
                 f"SELECT {_COLUMNS} FROM events_event WHERE {where}"  # noqa: S608 (conditions of ours)
                 " ORDER BY position DESC LIMIT %s",
@@ -82,7 +83,7 @@ def search(question: Question) -> list[Found]:
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != _CANCELLED:
             raise
-        raise Unavailable(f"This takes more than {SEARCH_SECONDS} s: ask for a channel, or less.") from None
+        raise Unavailable(f"This takes more than {seconds:g} s: ask for a channel, or less.") from None
 
 
 def whole(entries: Sequence[Entry]) -> list[Found]:
@@ -111,6 +112,8 @@ def _conditions(question: Question) -> Iterable[tuple[str, Any]]:
         yield "created_at < %s", question.until
     if question.actor_id is not None:
         yield "actor_id = %s", question.actor_id
+    if question.before is not None:
+        yield "position < %s", question.before
     if question.family is not None:
         yield _FAMILY, question.family
     if question.correlation_id is not None:

@@ -12,6 +12,7 @@ import events.api
 import events.broadcasts_api
 import events.inbox_api
 import events.ingest
+import events.log_api
 import streams.api
 import workers.api
 from events.rest import JsonParser, Session, speak_problems
@@ -45,7 +46,7 @@ speak_problems(api)
 api.add_router("", events.api.router)
 api.add_router("", events.broadcasts_api.router)
 api.add_router("", events.inbox_api.router)
-api.add_router("", events.ingest.router)
+api.add_router("", events.log_api.router)  # to which `events.ingest` adds the way in
 api.add_router("", streams.api.router)
 api.add_router("", workers.api.router)
 

@@ -84,11 +84,15 @@ def test_what_was_caused_by_a_real_reaction_is_its_family(users, item):
 
 
 def test_what_takes_too_long_is_given_up(tape, monkeypatch):
-    monkeypatch.setattr(search, "SEARCH_SECONDS", 0.05)
     monkeypatch.setattr(search, "_FAMILY", "(id = %s OR pg_sleep(5) IS NULL)")
     with pytest.raises(Unavailable, match="ask for a channel, or less"):
-        find(Question(family=1))
+        find(Question(family=1), seconds=0.05)
     assert ns(limit=1) == [6]  # the limit was the question's own
+
+
+def test_a_page_ends_where_the_next_begins(tape):
+    below = find(Question(limit=2))[0].position
+    assert ns(before=below, limit=3) == [2, 3, 4]
 
 
 def test_entries_are_made_whole_and_what_is_pruned_is_left_out(tape):

@@ -1,0 +1,99 @@
+"""The log over HTTP: staff who may view events find in it what they ask for, and nobody else anything."""
+
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from events import log
+from tests.events.support import code_of, fields_of
+from tests.events.test_search import append
+
+
+@pytest.fixture
+def auditor(database):
+    user = User.objects.create_user("auditor", password="x", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_event"))
+    return user
+
+
+@pytest.fixture
+def look(api, auditor):
+    client = api()
+    client.log_in("auditor", "x")
+    return lambda **asked: client.get("/api/events?" + urlencode(asked, doseq=True))
+
+
+def ns(answer):
+    assert answer.status_code == 200, answer.content
+    return [each["data"]["n"] for each in answer.json()["results"]]
+
+
+@pytest.fixture
+def tape(auditor):
+    """Events in two channels, one told by another, and one that is not placed."""
+    first = append(1, actor_id=7)
+    append(2, "item:2", kind="Counted")
+    append(3, "user:7", caused_by=first)
+    log.place()
+    append(4)
+    return first
+
+
+def test_each_part_of_a_question_narrows_it(look, tape):
+    assert ns(look(limit=3)) == [3, 2, 1]
+    assert ns(look(channel=["item:1", "item:2"])) == [2, 1]
+    assert ns(look(type="Counted")) == [2]
+    assert ns(look(actor_id=7)) == [1]
+    assert ns(look(family_of=tape)) == [3, 1]
+    assert ns(look(since="2999-01-01T00:00:00Z")) == []
+    assert ns(look(until="2000-01-01T00:00:00Z")) == []
+
+
+def test_an_event_is_whole_and_its_ids_are_strings(look, tape):
+    answer = look(type="Noted", limit=1).json()
+    [event] = answer["results"]
+    position = str(log.head().position)
+    assert event.pop("created_at")
+    assert event | {"id": ""} == {
+        "position": position, "id": "", "type": "Noted", "version": 1, "channels": ["user:7"],
+        "actor_id": None, "caused_by": str(tape), "data": {"n": 3},
+    }  # fmt: skip
+    assert answer["cursor"].endswith(f"-{position}")
+
+
+def test_page_by_page_it_is_all_there_once(look, tape):
+    first = look(limit=2)
+    append(5)
+    log.place()
+    assert ns(first) == [3, 2]
+    assert ns(look(limit=1, after=first.json()["next"])) == [1]
+
+
+@pytest.mark.parametrize("who", ["alice", "staff", "viewer"])
+def test_nobody_else_finds_anything(api, auditor, tape, who):
+    permission = Permission.objects.get(codename="view_event")
+    User.objects.create_user("staff", password="x", is_staff=True)
+    User.objects.create_user("viewer", password="x").user_permissions.add(permission)
+    client = api()
+    client.log_in(who, "" if who == "alice" else "x")
+    assert code_of(client.get("/api/events"), 403) == "log_forbidden"
+    assert code_of(api().get("/api/events"), 401) == "not_logged_in"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 201}, "limit"),
+        ({"after": "x"}, "after"),
+        ({"actor_id": 2**63}, "actor_id"),
+        ({"family_of": 0}, "family_of"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-11-21T10:00:00"}, "since"),
+        ({"channel": "item:1\x00"}, "channel.0"),
+        ({"type": ["A", ""]}, "type.1"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(look, asked, field):
+    assert fields_of(look(**asked), 422) == [field]
