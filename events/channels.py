@@ -25,7 +25,8 @@ TRACE = Channel("internal:trace")  # who did what to the log: to be looked up, a
 _NAME = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([A-Za-z0-9_.@+-]{1,150}))?")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_ID = 2**63 - 1
-JOB_KEY = re.compile(r"[A-Za-z0-9-]{1,64}")
+JOB_KEY = re.compile(r"[A-Za-z0-9-]{1,64}")  # programs call jobs of their own as they like
+JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of ours; `UUID` reads more
 
 
 Rule = Callable[[AbstractBaseUser, str], None]
@@ -36,14 +37,15 @@ class Kind:
     """A kind of channel: the form of its keys, the rule of who may read one, and what is told first.
 
     `latest` is SQL that returns a transient event type's name and its payload (jsonb) for each of
-    `%(keys)s`: what nobody will be told again, who comes late is told at once. `about` says, for the
-    catalogue, what is told there and who reads it.
+    `%(keys)s`: what nobody will be told again, who comes late is told at once. It is asked of keys of the
+    form `latest_key`, if that is given. `about` says, for the catalogue, what is told there and who reads it.
     """
 
     name: str
     key: re.Pattern[str] | None
     may_read: Rule
     latest: str | None = None
+    latest_key: re.Pattern[str] | None = None
     about: str = ""
 
 
@@ -56,13 +58,14 @@ def register(
     key: re.Pattern[str] | None = _ID,
     may_read: Rule,
     latest: str | None = None,
+    latest_key: re.Pattern[str] | None = None,
     about: str = "",
 ) -> None:
     """Let channels of a kind be read by whom `may_read(user, key)` does not refuse.
 
     The rule raises ChannelForbidden or ChannelUnknown; it runs in a thread, with the ORM.
     """
-    _kinds[name] = Kind(name, key, may_read, latest, about)
+    _kinds[name] = Kind(name, key, may_read, latest, latest_key, about)
 
 
 def kinds() -> Mapping[str, Kind]:
@@ -118,7 +121,9 @@ def latest_of(channels: Iterable[Channel]) -> Iterator[tuple[str, list[str]]]:
     for channel in channels:
         name, _, key = channel.partition(":")
         kind = _kinds.get(name)
-        if kind is not None and kind.latest is not None:
+        if kind is None or kind.latest is None:
+            continue
+        if kind.latest_key is None or kind.latest_key.fullmatch(key):
             keys.setdefault(kind.latest, []).append(key)
     yield from keys.items()
 

@@ -365,11 +365,7 @@ class JobState(EventType):
 
 def _may_read(user: AbstractBaseUser, key: str) -> None:
     """Let a job's owner read; a job of another's is none at all, and an id has one spelling."""
-    try:
-        job_id = UUID(key)
-    except ValueError:
-        raise ChannelUnknown(f"There is no job {key}.") from None
-    if str(job_id) != key or not jobs_of(user).filter(pk=job_id).exists():
+    if not channels.JOB_ID.fullmatch(key) or not jobs_of(user).filter(pk=UUID(key)).exists():
         raise ChannelUnknown(f"There is no job {key}.")
 
 
@@ -388,6 +384,7 @@ channels.register(
     key=channels.JOB_KEY,
     may_read=_may_read,
     latest=LATEST,
+    latest_key=channels.JOB_ID,
     about="A job, from its start to its end. Whoever asked for it reads it.",
 )
 readmodels.register(ReadModel("jobs", table=Job, born_of="event_id", types=LIFE, fold=_fold))

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
-from events.channels import parse
+from events.channels import JOB_ID, parse
 from events.errors import TickertapeError, Unavailable
 from events.http import problem
 from events.transactions import PRESSURE_SQL
@@ -64,11 +64,9 @@ async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """Stream a job's events, where it stands first; the stream ends with the job."""
 
     async def serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
-        try:
-            found = UUID(job_id)
-        except ValueError:  # as only an issuer's token opens: a job of a program's own
+        if not JOB_ID.fullmatch(job_id):  # as only an issuer's token opens: a job of a program's own
             return await _serve(hub, subscriber, last_event_id)
-        return await jobs.serve(hub, subscriber, found, last_event_id)
+        return await jobs.serve(hub, subscriber, UUID(job_id), last_event_id)
 
     return await _stream(request, lambda user: [parse(f"job:{job_id}")], serve)
 

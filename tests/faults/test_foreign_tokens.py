@@ -9,9 +9,10 @@ import pytest
 
 from streams.tokens import COOKIE
 from tests import issuer
-from tests.faults.people import SERVERS, new_item, notes, settle
+from tests.faults.people import SERVERS, new_item, noted, notes, settle
 from tests.faults.ways import WAYS, query_of, web_socket
 from tests.faults.wire import append
+from tests.stack import Listener, eventually
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def keys(tmp_path_factory):
 def trusting(rough, keys):
     """A web process of each kind, for which the issuer's tokens count."""
     names = [f"{name}7" for name in SERVERS]
-    rough.start(*names, STREAMS_TOKEN_ISSUERS=issuer.setting(str(keys)))
+    rough.start(*names, STREAMS_TOKEN_ISSUERS=issuer.setting(str(keys), "item:*", "job:*"))
     yield names
     for name in names:
         rough.kill(name)
@@ -104,6 +105,57 @@ def listening_refused(client: httpx.Client, way: str, channel: str, token: str):
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.status_code == answer.json()["status"]
         yield answer.json()
+
+
+@pytest.fixture
+def job(rough) -> str:
+    """Return the id of a job of ours, which is over."""
+    alice = rough.login("alice")
+    job = alice.post("/api/jobs/slow", json={"steps": 1, "seconds": 0}).json()["id"]
+    eventually(lambda: alice.get(f"/api/jobs/{job}").json()["state"] == "complete", seconds=30)
+    settle(rough)
+    return str(job)
+
+
+def spellings(job: str) -> list[str]:
+    """Return names that are none of our jobs', though `UUID` reads all but the first as this one."""
+    return ["abc", job.upper(), job.replace("-", "")]
+
+
+def test_a_job_of_a_programs_own_is_heard_and_a_second_spelling_of_ours_tells_nothing_of_it(
+    rough, nobody, way, job
+):
+    token = issuer.token("job:*")
+    with listening(nobody, way, f"job:{job}", token=token) as stream:
+        assert stream.take(1)[0].event == "JobState"
+    for name in spellings(job):
+        with listening(nobody, way, f"job:{name}", token=token) as stream, rough.connect() as connection:
+            append(connection, f"job:{name}", data={"n": 1})
+            stream.until(noted(1))
+            assert [got.event for got in stream.all if not got.event.startswith("stream.")] == ["Noted"]
+
+
+def test_the_page_of_a_job_has_one_spelling(rough, nobody, job):
+    token = issuer.token("job:*")
+    assert "TaskComplete" in nobody.get(f"/streams/jobs/{job}/?token={token}").text  # and it is over
+    for name in spellings(job):
+        listener = Listener(nobody, f"/streams/jobs/{name}/?token={token}")
+        try:
+            assert listener.next().event == "stream.open"
+            with rough.connect() as connection:
+                append(connection, f"job:{name}", data={"n": 1})
+            assert [got.event for got in listener.until(noted(1))] == ["Noted"]
+        finally:
+            listener.close()
+
+
+def test_a_job_of_a_programs_own_can_be_added(rough, nobody):
+    token = issuer.token("item:1", "job:*")
+    with listening(nobody, "socket", "item:1", token=token) as stream, rough.connect() as connection:
+        stream.say(add=["job:abc"])
+        stream.until(lambda got: got.event == "stream.channels")
+        append(connection, "job:abc", data={"n": 1})
+        assert notes(stream.until(noted(1))) == [1]
 
 
 def test_a_cookie_brings_it_as_well(rough, trusting, nobody, way):
