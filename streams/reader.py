@@ -13,7 +13,7 @@ class Grant:
     session: str  # the digest of the session that asked for it
     password: str  # a mark of the user's password
     issuer: str = ""  # who signed it, where that was not us: then there is no session, and no user of ours
-    key: str = ""  # of the issuer's, by which it was signed
+    key: str = ""  # the mark of the issuer's key by which it was signed
 
 
 @dataclass(frozen=True, slots=True)

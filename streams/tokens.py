@@ -134,13 +134,16 @@ def _foreign(token: str, name: object, kid: object) -> Grant:
     issuer = issuers.find(name)
     if issuer is None:
         raise TokenInvalid
-    said = _Claims.model_validate(_verified(token, issuer.key(kid), issuer.name, issuer.audience))
+    key = issuer.key(kid)
+    if key is None:
+        raise TokenInvalid
+    said = _Claims.model_validate(_verified(token, key.jwk, issuer.name, issuer.audience))
     channels = frozenset(map(check_pattern, said.channels))
     if not all(covers(issuer.channels, each) for each in channels):
         error = FieldError("token", f"its issuer may grant {_shown(issuer.channels)}, and nothing else")
         raise TokenTooWide(errors=(error,))
     # No user of ours has such an id.
-    return Grant(f"{issuer.name}|{said.sub}", channels, int(said.exp), "", "", issuer.name, str(kid))
+    return Grant(f"{issuer.name}|{said.sub}", channels, int(said.exp), "", "", issuer.name, key.mark)
 
 
 def _verified(token: str, key: jwt.PyJWK | None, issuer: str, audience: str) -> dict[str, object]:
@@ -188,7 +191,7 @@ def user_of(grant: Grant) -> AbstractBaseUser | None:
     """Return whom a grant stands for, by one question; None is a user of an issuer's. Raises TokenInvalid."""
     if grant.issuer:
         issuer = issuers.find(grant.issuer)
-        if issuer is None or issuer.key(grant.key) is None:
+        if issuer is None or not issuer.has(grant.key):
             raise TokenInvalid
         return None
     users = get_user_model()._default_manager.filter(pk=grant.user_id, is_active=True)

@@ -2,10 +2,15 @@
 
 import json
 import logging
+import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_ec_key
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.exceptions import ImproperlyConfigured
@@ -191,11 +196,102 @@ def test_keys_that_cannot_be_read_leave_the_earlier_ones_and_are_reported(path, 
         assert opened(token("item:1"), "item:1")
     path.unlink()
     assert opened(token("item:1"), "item:1")
-    said = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(said) == 4  # once each
-    assert {record.issuer for record in said} == {NAME}
+    said = reports(caplog)
+    assert said == [  # once each
+        "has a file of keys that is not JSON",
+        "has no key to verify signatures by",
+        "has no JWK Set: there is no list of `keys`",
+        "has `jwks` that is neither a JWK Set nor the path of a readable file",
+    ]
+    assert {record.issuer for record in caplog.records} == {NAME}
     write(path, public("RS256"))
     assert opened(token("item:1", by="RS256"), "item:1")
+
+
+def reports(caplog) -> list[str]:
+    """Return why keys could not be read, as it was reported."""
+    return [record.error for record in caplog.records if record.levelno == logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    "nonsense", [public("RS256", alg=["RS256"]), public("RS256", kty=["RSA"]), "[" * 100_000]
+)
+def test_nonsense_in_a_file_leaves_the_earlier_keys_and_ends_no_stream(path, caplog, nonsense):
+    reader = opened(token("item:1"), "item:1")
+    path.write_text(nonsense if isinstance(nonsense, str) else json.dumps({"keys": [nonsense]}))
+    assert opened(token("item:1"), "item:1")
+    assert tokens.user_of(reader.grant) is None
+    assert len(reports(caplog)) == 1
+
+
+def test_keys_that_could_not_be_read_for_a_while_are_read_when_they_can_be(path, caplog, monkeypatch):
+    """As when a process has no file to spare: nothing about the file changes when it has."""
+    assert opened(token("item:1"), "item:1")
+    write(path, public("RS256"))
+    with monkeypatch.context() as patched:
+        patched.setattr(issuers.Path, "read_text", no_file_to_spare)
+        for _ in range(3):
+            assert opened(token("item:1"), "item:1")
+    assert len(reports(caplog)) == 1
+    assert opened(token("item:1", by="RS256"), "item:1")
+    assert refusal(token("item:1"), "item:1")[1] == "token_invalid"
+
+
+def no_file_to_spare(path) -> str:
+    raise OSError(24, "Too many open files")
+
+
+def test_a_file_that_is_replaced_by_one_of_the_same_size_and_age_is_read(path):
+    assert opened(token("item:1"), "item:1")
+    found = path.stat()
+    text = path.read_text()
+    path.write_text(json.dumps({"keys": [public("ES256", kid="ES999")]}))
+    assert len(path.read_text()) == len(text)
+    while path.stat().st_ctime_ns == found.st_ctime_ns:  # until the kernel's clock has gone on
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))  # as `cp -p` and some deployments do
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (found.st_ino, found.st_mtime_ns)
+    assert opened(token("item:1", kid="ES999"), "item:1")
+
+
+def test_keys_that_are_replaced_while_another_thread_reads_them_are_not_kept(path, monkeypatch):
+    """The slower reader, of the older file, must not have the last word."""
+    issuer = issuers.find(NAME)
+    reading, go_on = threading.Event(), threading.Event()
+    read_text = issuers.Path.read_text
+
+    def slowly(path) -> str:
+        text = read_text(path)
+        if not reading.is_set():
+            reading.set()
+            assert go_on.wait(10)
+        return text
+
+    monkeypatch.setattr(issuers.Path, "read_text", slowly)
+    write(path, public("RS256"))
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(issuer.key, "RS256")
+        assert reading.wait(10)
+        write(path, public("EdDSA"))
+        quick = threads.submit(issuer.key, "EdDSA")
+        wait([quick], timeout=0.5)  # done, where nothing makes it wait for the other
+        go_on.set()
+        assert slow.result(10) is not None
+        assert quick.result(10) is not None
+    assert issuer.key("EdDSA") is not None
+    assert issuer.key("RS256") is None
+
+
+async def test_a_key_that_is_replaced_under_its_name_ends_what_it_signed(path):
+    channels = frozenset([Channel("item:1")])
+    reader = opened(token("item:1"), "item:1")
+    write(path, public("ES256", use="sig", x5t="another"), public("RS256"))  # the same key
+    assert await still_permitted(reader, channels)
+    other = new_ec_key(SECP256R1()).public_key()
+    family = jwt.get_algorithm_by_name("ES256")
+    write(path, {**family.to_jwk(other, as_dict=True), "kid": "ES256"})  # the first one leaked
+    assert refusal(token("item:1"), "item:1")[1] == "token_invalid"
+    assert not await still_permitted(reader, channels)
 
 
 # --- What a setting may say ------------------------------------------------------------------------
@@ -210,33 +306,45 @@ def short() -> dict[str, object]:
     return jwt.get_algorithm_by_name("RS256").to_jwk(key, as_dict=True) | {"kid": "short"}
 
 
-UNREADABLE = f"{NAME} has a key at keys.0 that cannot be read."
+NO_KEY = f"{NAME} has no key to verify signatures by"
+UNREADABLE = f"{NO_KEY}: keys.0 cannot be read."
+NO_FILE = f"{NAME} has `jwks` that is neither a JWK Set nor the path of a readable file."
+NEITHER = "it is neither JSON nor the path of a readable file."
 SHORT = f"{NAME} has a key at keys.0 that is too short."
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ("/nowhere/issuers.json", "/nowhere/issuers.json cannot be read: No such file or directory."),
-        ("[", "is neither JSON nor the path of a file of it."),
+        ("/nowhere/issuers.json", NEITHER),
+        ("[", NEITHER),
+        ("[" * 100_000, NEITHER),
+        (setting({"keys": EVERY})[1:-1], NEITHER),  # one, and no list: it is no path, and has secrets
+        (setting({"keys": EVERY})[1:-1] + "\0", NEITHER),
         ('[{"issuer": "a"}]', "0.channels: Field required."),
         (setting({"keys": EVERY}, hosts=1), "0.hosts: Extra inputs are not permitted."),
         (setting({"keys": EVERY}, "item:4*"), "“item:4*” is not the name of a channel."),
         (setting({"keys": EVERY}, issuer="tickertape"), "names an issuer twice, or tickertape."),
-        (setting({"keys": []}), f"{NAME} has no key to verify signatures by."),
+        (setting({"keys": EVERY}, issuer="a|b"), "0.issuer: "),
+        (setting({"keys": []}), f"{NO_KEY}."),
         (setting({}), f"{NAME} has no JWK Set: there is no list of `keys`."),
-        (setting({"keys": [public("RS256", use="enc")]}), f"{NAME} has no key to verify signatures by."),
-        (setting({"keys": [public("RS256", alg="RSA-OAEP")]}), f"{NAME} has no key to verify signatures by."),
-        (setting({"keys": [public("RS256", kid=None)]}), f"{NAME} has no `kid` of its own at keys.0."),
-        (setting({"keys": [*EVERY, public("RS256")]}), f"{NAME} has no `kid` of its own at keys.4."),
+        (setting({"keys": [public("RS256", use="enc")]}), f"{NO_KEY}."),
+        (setting({"keys": [public("RS256", alg="RSA-OAEP")]}), f"{NO_KEY}."),
+        (setting({"keys": [public("RS256", alg=["RS256"])]}), f"{NO_KEY}."),
+        (setting({"keys": [public("RS256", kty=["RSA"])]}), f"{NO_KEY}."),
+        (setting({"keys": [public("RS256", kid=None)]}), f"{NO_KEY}: keys.0 has no `kid`."),
+        (setting({"keys": [*EVERY, public("RS256")]}), f"{NAME} has a `kid` twice, at keys.4."),
         (setting({"keys": [private()]}), f"{NAME} has a private key at keys.0: give the public one."),
         (setting({"keys": [short()]}), SHORT),
         (setting({"keys": [public("HS256", k="c2hvcnQ")]}), SHORT),
         (setting({"keys": [public("RS256", alg="HS256")]}), UNREADABLE),
         (setting({"keys": [public("RS256", alg="ES256")]}), UNREADABLE),
-        (setting({"keys": [public("HS256", alg="RS256")]}), UNREADABLE),
+        (setting({"keys": [public("HS256", alg="RS256")]}), f"{NO_KEY}: keys.0 is a secret that does not"),
         (setting({"keys": [{**public("ES256"), "x": 7}]}), UNREADABLE),
-        (setting("/nowhere/jwks.json"), "/nowhere/jwks.json cannot be read: No such file or directory."),
+        (setting({"keys": [{**public("ES256"), "crv": ["P-256"]}]}), UNREADABLE),
+        (setting("/nowhere/jwks.json"), NO_FILE),
+        (setting(json.dumps({"keys": EVERY})), NO_FILE),  # a string with the keys in it
+        (setting(json.dumps({"keys": EVERY}) + "\0"), NO_FILE),
     ],
     ids=lambda each: str(each)[:40],
 )  # fmt: skip
@@ -246,6 +354,7 @@ def test_a_setting_that_is_not_right_is_refused_by_name_and_without_quoting_a_ke
     said = str(refused.value)
     assert said.startswith("STREAMS_TOKEN_ISSUERS is not right: ")
     assert why in said
+    assert refused.value.__cause__ is refused.value.__context__ is None  # nor does a traceback say more
     assert public("HS256")["k"] not in said
     assert private()["d"] not in said
 
@@ -258,8 +367,22 @@ def test_a_secret_that_does_not_say_what_for_is_refused():
 
 
 def test_keys_for_something_else_may_stand_beside():
-    beside = [public("RS256", use="enc", kid="enc"), {"kty": "unknown", "kid": "new"}, public("ES256")]
-    assert [*issuers.read(setting({"keys": beside}))[NAME]._keys] == ["ES256"]
+    beside = [
+        public("RS256", use="enc", kid="enc"),
+        {"kty": "unknown", "kid": "new"},
+        {"kty": "EC", "crv": "secp256k1", "kid": "coin", "x": "A" * 43, "y": "A" * 43},
+        {"kty": "OKP", "crv": "X25519", "kid": "exchange", "x": "A" * 43},
+        {"kty": "EC", "crv": "P-256", "kid": "half"},
+        public("RS256", kid=None),
+        public("ES256", kid=""),
+        short() | {"kid": None},
+        public("HS256", alg=None, kid="cookies"),
+        public("RS256", kty=["RSA"]),
+        public("RS256", alg={"RS": 256}),
+        "nonsense",
+        public("ES256"),
+    ]
+    assert [*issuers.keys_of({"keys": beside})] == ["ES256"]
 
 
 def test_without_the_setting_nobody_elses_tokens_count(settings):
