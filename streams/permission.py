@@ -43,7 +43,14 @@ def admit(request: HttpRequest, choose: Choose) -> Admitted:
     Synchronous: one hop to a thread for all that a stream asks of the database.
     """
     token = tokens.given(request)
-    return by_session(request, choose) if token is None else by_grant(tokens.read(token), choose)
+    if token is None:
+        try:
+            return by_session(request, choose)
+        except NotLoggedIn:
+            token = tokens.kept(request)
+            if token is None:
+                raise
+    return by_grant(tokens.read(token), choose)
 
 
 def by_session(request: HttpRequest, choose: Choose, *, field: str = "") -> Admitted:

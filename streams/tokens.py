@@ -180,11 +180,20 @@ def _our_key(secret: str) -> tuple[str, jwt.PyJWK]:
 
 
 def given(request: HttpRequest) -> str | None:
-    """Return the token that a request brings: header, query, cookie, in this order. It beats a session."""
+    """Return the token that a request brings by header or query, in this order. It beats a session."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return request.GET.get("token", request.COOKIES.get(COOKIE) or None)
+    return request.GET.get("token")
+
+
+def kept(request: HttpRequest) -> str | None:
+    """Return the token that a browser keeps in a cookie. A session beats it.
+
+    A cookie comes with every request, whoever set it: an old one would lock a user out who is logged in, and
+    one of a neighbouring subdomain's would have them read as somebody else.
+    """
+    return request.COOKIES.get(COOKIE) or None
 
 
 def user_of(grant: Grant) -> AbstractBaseUser | None:

@@ -397,11 +397,42 @@ def test_the_header_beats_the_query_and_both_beat_the_session(api, users, channe
         asked(HTTP_AUTHORIZATION="Bearer nonsense")
 
 
-def test_a_cookie_may_bring_it(api, users):
+def with_cookie(token: str | None, session_key: str | None = None, query: str = "") -> HttpRequest:
+    """Return a request as a page makes it, by its cookies."""
     request = HttpRequest()
-    request.COOKIES = {tokens.COOKIE: token_of(api, "system")}
-    assert admit(request, lambda user: [Channel("system")])[0].user_id == str(users.alice.pk)
-    assert tokens.given(HttpRequest()) is None
+    request.GET = QueryDict(query)
+    request.session = SessionAsItIs(session_key)
+    request.COOKIES = {} if token is None else {tokens.COOKIE: token}
+    return request
+
+
+def admitted(request: HttpRequest) -> str:
+    return admit(request, lambda user: [Channel("system")])[0].user_id
+
+
+def test_a_cookie_may_bring_it_where_nobody_is_logged_in(api, users):
+    token = token_of(api, "system")
+    assert admitted(with_cookie(token)) == str(users.alice.pk)
+    assert admitted(with_cookie(token, "0" * 32)) == str(users.alice.pk)  # a session that is over
+    for none in (None, ""):
+        with pytest.raises(NotLoggedIn) as refused:
+            admitted(with_cookie(none))
+        assert refused.value.code == "not_logged_in"
+
+
+def test_a_session_beats_a_cookie_which_another_page_of_the_site_may_have_set(api, users, monkeypatch):
+    """Or else an old one would lock its user out, and a neighbour's would have them read as another."""
+    bobs = Api()
+    bobs.log_in("bob")
+    old, others = token_of(api, "system", ttl=60), token_of(bobs, "system")
+    key = Session.objects.get(expire_date=min(Session.objects.values_list("expire_date", flat=True))).pk
+    assert admitted(with_cookie(others, key)) == admitted(with_cookie("nonsense", key)) == str(users.alice.pk)
+    assert admitted(with_cookie(None, key, f"token={others}")) == str(users.bob.pk)
+    now = tokens.time.time()
+    monkeypatch.setattr(tokens.time, "time", lambda: now + 61)
+    assert admitted(with_cookie(old, key)) == str(users.alice.pk)
+    with pytest.raises(tokens.TokenExpired):
+        admitted(with_cookie(old))
 
 
 def test_nothing_in_it_is_a_secret_of_ours(api, users):

@@ -6,7 +6,7 @@ import re
 from django.http import HttpRequest
 
 from events.channels import Channel
-from streams.permission import admit
+from streams.permission import SessionAsItIs, admit
 from tests.issuer import KEYS, public, write
 from tests.stack import ROOT
 
@@ -24,6 +24,7 @@ def test_a_token_as_the_document_signs_it_opens_what_its_setting_grants(settings
     exec(code, written)
 
     request = HttpRequest()
+    request.session = SessionAsItIs(None)
     request.COOKIES = {"tickertape_token": written["token"]("anna", "group:team", "item:7")}
     reader, channels = admit(request, lambda user: [Channel("group:team"), Channel("item:7")])
 
