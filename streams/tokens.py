@@ -120,8 +120,15 @@ def read(token: str) -> Grant:
         raise TokenInvalid("The token is for somebody else: its audience is another.") from None
     except jwt.MissingRequiredClaimError as error:
         raise TokenInvalid(f"The token does not say its `{error.claim}`.") from None
-    except (jwt.PyJWTError, ValidationError, ChannelMalformed, ValueError, RecursionError):
+    except ValidationError as error:  # which only what was verified comes to
+        [fault, *_] = error.errors(include_input=False)
+        raise _wrong(".".join(map(str, fault["loc"])), fault["msg"]) from None
+    except (jwt.PyJWTError, ValueError, RecursionError):
         raise TokenInvalid from None
+
+
+def _wrong(claim: str, why: str) -> TokenInvalid:
+    return TokenInvalid(f"The token's `{claim}` is wrong: {why}.")
 
 
 def _ours(token: str, kid: object) -> Grant:
@@ -138,7 +145,12 @@ def _foreign(token: str, name: object, kid: object) -> Grant:
     if key is None:
         raise TokenInvalid
     said = _Claims.model_validate(_verified(token, key.jwk, issuer.name, issuer.audience))
-    channels = frozenset(map(check_pattern, said.channels))
+    for number, each in enumerate(said.channels):
+        try:
+            check_pattern(each)
+        except ChannelMalformed as malformed:
+            raise _wrong(f"channels.{number}", malformed.errors[0].message) from None
+    channels = frozenset(said.channels)
     if not all(covers(issuer.channels, each) for each in channels):
         error = FieldError("token", f"its issuer may grant {_shown(issuer.channels)}, and nothing else")
         raise TokenTooWide(errors=(error,))
@@ -157,7 +169,10 @@ def _verified(token: str, key: jwt.PyJWK | None, issuer: str, audience: str) -> 
         issuer=issuer,
         audience=audience,
         leeway=SKEW_SECONDS,
-        options={"require": ["iss", "aud", "sub", "exp"]},
+        options={
+            "require": ["iss", "aud", "sub", "exp"],
+            "verify_sub": False,
+        },  # `_Claims` says what is wrong
     )
     left = float(str(claims["exp"])) - time.time()
     if left <= 0:
