@@ -277,13 +277,13 @@ class Conversation:
 
     async def _admit(self, change: Change) -> frozenset[Channel]:
         """Return the channels to be added; raise why one may not be, or TooManyChannels."""
+        if not change.add:
+            return frozenset()
         old = self._subscriber
         count = len(old.channels) + len(change.add) - len(change.drop)
         if count > settings.STREAMS_MAX_CHANNELS:
             error = FieldError("add", f"makes {count}; {settings.STREAMS_MAX_CHANNELS} is the most")
             raise TooManyChannels(errors=(error,))
-        if not change.add:
-            return frozenset()
         async with turns:
             _, added = await admit_again(
                 old.reader, lambda user: named(change.add, field="add", read=parse), field="add"

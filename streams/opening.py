@@ -70,12 +70,19 @@ def own(user: AbstractBaseUser | None) -> Sequence[Channel]:
 def also_named(request: HttpRequest, user: AbstractBaseUser | None) -> Sequence[Channel]:
     """Return the channels that the query names, if any; raise TooManyChannels, ChannelMalformed."""
     names = request.GET.getlist("channel")
-    if len(names) > settings.STREAMS_MAX_CHANNELS:  # before each of them costs a query
-        raise TooManyChannels(f"{len(names)} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
-    found: list[Channel] = []
+    _check_number(len(names))
+    found: dict[Channel, None] = {}
     for name in dict.fromkeys(names):
-        found += own(user) if name == ME else [parse(name)]
-    return found
+        found |= dict.fromkeys(own(user) if name == ME else [parse(name)])
+    if {*names} != {ME}:  # nobody is shut out of their own, however many groups they are in
+        _check_number(len(found))
+    return [*found]
+
+
+def _check_number(channels: int) -> None:
+    """Raise TooManyChannels, before each of them costs a query."""
+    if channels > settings.STREAMS_MAX_CHANNELS:
+        raise TooManyChannels(f"{channels} channels; {settings.STREAMS_MAX_CHANNELS} is the most.")
 
 
 def place_of(request: HttpRequest) -> str | None:

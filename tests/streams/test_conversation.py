@@ -536,6 +536,18 @@ async def test_too_many_channels_are_said_by_name(quiet, hub, talk, one, setting
         assert (error.data["code"], error.data["errors"][0]["field"]) == ("too_many_channels", "add")
 
 
+async def test_who_reads_more_than_may_be_added_can_drop_some(quiet, world, hub, talk, one, settings):
+    """As a member of many groups does."""
+    settings.STREAMS_MAX_CHANNELS = 1
+    a, b, c = one
+    async with talk.opened(a, b, c) as stream:
+        await stream.until("stream.open")
+        await stream.say(drop=[c])
+        assert (await stream.until("stream.channels"))[-1].data["channels"] == sorted([a, b])
+        error = await stream.refused(json.dumps({"add": [c]}))
+        assert error.data["code"] == "too_many_channels"
+
+
 @pytest.mark.parametrize(
     ("after", "reason"), [("garbage", "malformed"), ("0123456789-3", "epoch"), ("{epoch}-999999", "ahead")]
 )

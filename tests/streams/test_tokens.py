@@ -17,10 +17,10 @@ from django.utils import timezone
 
 from events import items, retention
 from events.channels import Channel, own_channels
-from events.errors import NotLoggedIn, TickertapeError
+from events.errors import NotLoggedIn, TickertapeError, TooManyChannels
 from events.http import described
 from events.models import EndedSession
-from streams import tokens
+from streams import opening, tokens
 from streams.permission import SessionAsItIs, admit
 from tests.events.support import Api, code_of
 
@@ -408,6 +408,24 @@ def with_cookie(token: str | None, session_key: str | None = None, query: str = 
 
 def admitted(request: HttpRequest) -> str:
     return admit(request, lambda user: [Channel("system")])[0].user_id
+
+
+def test_what_me_stands_for_counts_with_what_is_named_beside_it(api, users, settings):
+    settings.STREAMS_MAX_CHANNELS = 5
+    users.alice.groups.set([Group.objects.create(name=f"g{n}") for n in range(2)])  # and so `me` is four
+    key = Session.objects.get().pk
+    items_named = [f"channel=item:{items.create_item(users.alice, title='x').pk}" for _ in range(2)]
+
+    def opened(*query: str) -> int:
+        request = with_cookie(None, key, "&".join(query))
+        return len(admit(request, opening.named(request))[1])
+
+    assert opened("channel=me", items_named[0]) == 5
+    for query in (["channel=me", *items_named], [*items_named, "channel=me"]):
+        with pytest.raises(TooManyChannels):
+            opened(*query)
+    users.alice.groups.add(*[Group.objects.create(name=f"more{n}") for n in range(3)])
+    assert opened("channel=me") == 7  # nobody is shut out of their own
 
 
 def test_a_cookie_may_bring_it_where_nobody_is_logged_in(api, users):
