@@ -54,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError("The database does not answer; it is not known whether it was done.") from None
         said: dict[str, object] = {"id": str(event_id), "position": cursor.position, "cursor": str(cursor)}
         line = f"Event {event_id} is at position {cursor.position}, cursor {cursor}."
-        with terminal.quiet_pipe():
+        with terminal.printing():
             self.stdout.write(json.dumps(said) if options["json"] else line)
 
 
