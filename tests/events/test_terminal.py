@@ -446,6 +446,21 @@ def test_it_is_bounded_unless_asked_otherwise():
     assert (len(lines), said) == (60, "")
 
 
+def test_what_is_found_is_read_as_it_is_printed():
+    """Of 10,000 events of 1 MB there is never more than a page in memory."""
+    append(1, 2, 3, 4, text="x" * 600_000)
+    out, write = StringIO(), StringIO.write
+
+    class Out(StringIO):
+        def write(self, text):
+            if not out.tell():
+                log.prune(log.head().position - 1)
+            return write(out, text)
+
+    call_command("events", "--json", stdout=Out())
+    assert ns(out.getvalue().splitlines()) == [1, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

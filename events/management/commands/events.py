@@ -50,13 +50,13 @@ class Command(BaseCommand):
             raise CommandError("The database does not answer.") from None
 
     def _answer(self, question: Question, *, as_json: bool) -> None:
-        found = search.search(question)
+        positions = search.search(question)
         epoch = log.head().epoch
-        for each in found:
+        for each in search.pages(positions):
             self.stdout.write(
                 terminal.as_json(each, epoch=epoch) if as_json else terminal.as_line(each, self.style)
             )
-        if len(found) == question.limit:
+        if len(positions) == question.limit:
             self.stderr.write(
                 f"-- the newest {question.limit}; there may be more: --limit, or --until a time"
             )

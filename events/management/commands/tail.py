@@ -101,7 +101,7 @@ class Command(BaseCommand):
         while True:
             try:
                 page = log.read(self._cursor.position, channels=self._channels)
-                found = search.whole(page.entries)
+                found = search.whole([entry.position for entry in page.entries])
             except AWAY:
                 connection.close()
                 if not away:
