@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import threading
+from contextlib import contextmanager
 from io import StringIO
 
 import pytest
@@ -120,25 +122,25 @@ def test_an_interruption_while_a_line_is_written_waits_for_its_end(monkeypatch):
         return write(text[10:])
 
     out.write = interrupted
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     try:
         call_command("tail", "item:1", "--from", "earliest", "--json", stdout=out, stderr=said)
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        signal.signal(signal.SIGINT, handlers[0])
+        signal.signal(signal.SIGTERM, handlers[1])
     assert ns(out.getvalue().splitlines()) == [1]
     assert said.getvalue().strip() == f"-- go on with --from {json.loads(out.getvalue())['cursor']}"
 
 
 def tailed(*arguments: str) -> tuple[list[str], list[str]]:
     """Return what a tail up to the log's end prints, and what it complains of."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     out, said = StringIO(), StringIO()
     try:
         call_command("tail", "--no-follow", *arguments, stdout=out, stderr=said)
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        signal.signal(signal.SIGINT, handlers[0])
+        signal.signal(signal.SIGTERM, handlers[1])
     return out.getvalue().splitlines(), said.getvalue().splitlines()
 
 
@@ -355,6 +357,62 @@ def test_with_an_id_it_is_appended_once():
     assert published("item:42", "Packed", '{"order": 3}', "--id", "a") == first
     assert published("item:42", "Packed", '{"order": 3}', "--id", "b") != first
     assert Event.objects.count() == 2
+
+
+@contextmanager
+def before(statement, work):
+    """Do some work in another session before a statement of ours that begins so."""
+
+    def wrapper(execute, sql, params, many, context):
+        if sql.startswith(statement):
+            background = threading.Thread(target=lambda: (work(), connection.close()))
+            background.start()
+            background.join(20)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper):
+        yield
+
+
+PLACING = "SELECT l.epoch, e.position"
+
+
+def test_what_was_appended_is_said_to_be_though_the_database_goes_away_before_it_is_placed():
+    """Else a script would send it again, and it would be there twice."""
+    connection.ensure_connection()
+    pid = connection.connection.info.backend_pid
+
+    def cut():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    try:
+        with before(PLACING, cut):
+            said = published("item:42", "Unheard", "{}", "--json")
+    finally:
+        connection.close()
+    event = Event.objects.get()
+    assert json.loads(said) == {"id": str(event.pk), "position": None, "cursor": None}
+
+
+def test_so_is_what_cannot_be_placed_yet(monkeypatch):
+    monkeypatch.setattr("events.management.commands.publish.TRIES", 0)
+    said = published("item:42", "Unheard", "{}")
+    assert said == f"Event {Event.objects.get().pk} was appended; where is not known yet."
+
+
+def test_so_is_what_was_sent_before_and_pruned_just_now():
+    first = published("item:42", "Unheard", "{}", "--id", "a").split(" is at ")[0]
+    with before(PLACING, lambda: log.prune(log.head().position)):
+        said = published("item:42", "Unheard", "{}", "--id", "a")
+    assert said == f"{first} was appended; where is not known yet."
+
+
+def test_what_was_pruned_while_it_is_sent_again_is_appended_again():
+    published("item:42", "Unheard", "{}", "--id", "a")
+    with before("SELECT id FROM events_event WHERE unique_key", lambda: log.prune(log.head().position)):
+        said = published("item:42", "Unheard", "{}", "--id", "a")
+    assert said.startswith(f"Event {Event.objects.get(type='Unheard').pk} is at position")
 
 
 def test_a_script_may_give_the_payload_on_stdin_and_follow_what_it_published():
