@@ -130,16 +130,18 @@ def append_raw(
     if not 1 <= len(addressed) <= settings.EVENTS_MAX_CHANNELS:
         message = f"an event has 1 to {settings.EVENTS_MAX_CHANNELS} channels, not {len(addressed)}"
         raise PayloadInvalid(errors=(FieldError("channels", message),))
+    row = None
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO events_event (type, version, data, channels, actor_id, caused_by, unique_key)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (unique_key) DO NOTHING RETURNING id",
-            [name, version, data, addressed, actor_id, caused_by, unique_key],
-        )
-        row = cursor.fetchone()
-        if row is None:
-            cursor.execute("SELECT id FROM events_event WHERE unique_key = %s", [unique_key])
+        while row is None:  # or what has the key is pruned between the two
+            cursor.execute(
+                "INSERT INTO events_event (type, version, data, channels, actor_id, caused_by, unique_key)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (unique_key) DO NOTHING RETURNING id",
+                [name, version, data, addressed, actor_id, caused_by, unique_key],
+            )
             row = cursor.fetchone()
+            if row is None:
+                cursor.execute("SELECT id FROM events_event WHERE unique_key = %s", [unique_key])
+                row = cursor.fetchone()
     announce()
     return EventId(row[0])
 

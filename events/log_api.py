@@ -4,19 +4,20 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from ninja import Query, Router
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from events import log, search
-from events.channels import Channel
+from events.channels import Channel, is_name
 from events.errors import Forbidden
 from events.log import EventId
-from events.rest import Page, Paging, Problem, Word, next_token, split, user_of
+from events.patience import SOONER
+from events.rest import Page, Paging, Problem, next_token, user_of
 from events.search import Found, Question
 
 MAY_LOOK = "events.view_event"  # beside being staff: the log holds what was told to everybody
-SEARCH_SECONDS = 5.0  # a request's thread is held for so long
 
 router = Router(tags=["events"])  # of `/events`, which is appended to in `events.ingest`
 
@@ -27,11 +28,21 @@ class LogForbidden(Forbidden):
     code = "log_forbidden"
 
 
+def _name(value: str) -> str:
+    if not is_name(value):
+        raise ValueError("is not the name of a channel")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Type = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
+
+
 class Looking(Paging):
     """What to look for; what is not given may be anything."""
 
-    channel: list[Word] = Field([], max_length=100, description="On any of them")
-    type: list[Word] = Field([], max_length=100, description="Of any of them")
+    channel: list[Name] = Field([], max_length=100, description="On any of them")
+    type: list[Type] = Field([], max_length=100, description="Of any of them")
     since: AwareDatetime | None = Field(None, description="Appended then or later")
     until: AwareDatetime | None = Field(None, description="Appended before then")
     actor_id: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(None, description="Who did it, by id")
@@ -74,13 +85,15 @@ class EventOut(BaseModel):
 
 @router.get("/events", response={200: Page[EventOut], frozenset({401, 403, 422, 429, 503}): Problem})
 def look(request: HttpRequest, what: Query[Looking]) -> Page[EventOut]:
-    """Return events of the log, the latest first, to staff who may view events."""
+    """Return events of the log, the latest first, to staff who may view events.
+
+    A page that would be too large is shorter than its limit; `next` says where it goes on.
+    """
     user = user_of(request)
     if not (user.is_staff and user.has_perm(MAY_LOOK)):  # type: ignore[attr-defined]
         raise LogForbidden
     head = log.head()
-    after = what.after_id()
-    found = search.search(
+    positions = search.search(
         Question(
             channels=[Channel(name) for name in what.channel],
             types=what.type,
@@ -88,15 +101,17 @@ def look(request: HttpRequest, what: Query[Looking]) -> Page[EventOut]:
             until=what.until,
             actor_id=what.actor_id,
             family=None if what.family_of is None else EventId(what.family_of),
-            before=head.position + 1 if after is None else after,
+            before=min(what.after_id() or head.position + 1, head.position + 1),
             limit=what.limit + 1,
         ),
-        seconds=SEARCH_SECONDS,
-    )
-    shown, more = split(found[::-1], what)
+        # A request gives up its connection soon after, and would say that the database is away.
+        seconds=settings.DATABASE_ANSWER_SECONDS * SOONER,
+    )[::-1]
+    found = search.whole(positions[: what.limit])
+    more = bool(found) and found[-1].position != positions[-1]
     return Page[EventOut](
-        results=[_out(each) for each in shown],
-        next=next_token(shown[-1].position if more else None),
+        results=[_out(each) for each in found],
+        next=next_token(found[-1].position if more else None),
         cursor=str(head),
     )
 

@@ -15,14 +15,17 @@ from tests.stack import ROOT
 
 
 def manage(
-    *arguments: str, given: str | bytes = b"", env: Mapping[str, str] | None = None
+    *arguments: str,
+    given: str | bytes = b"",
+    env: Mapping[str, str] | None = None,
+    encoding: str = "utf-8",
 ) -> tuple[int, str, str]:
     """Run a command to its end; return its status, what it printed and what it complained of."""
     ran = subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, env=env or os.environ, capture_output=True,
         input=given.encode() if isinstance(given, str) else given, timeout=60,
     )  # fmt: skip
-    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+    return ran.returncode, ran.stdout.decode(encoding), ran.stderr.decode(encoding)
 
 
 def shell(script: str) -> tuple[int, str, str]:
@@ -122,10 +125,10 @@ class Running:
             time.sleep(0.01)
         return self.complaints[0]
 
-    def interrupt(self, number: int = signal.SIGINT) -> list[str]:
+    def interrupt(self, number: int = signal.SIGINT, *, status: int = 0) -> list[str]:
         """Have it end as Ctrl-C does; return what it complained of."""
         self._process.send_signal(number)
-        assert self._process.wait(20) == 0, self.complaints
+        assert self._process.wait(20) == status, self.complaints
         for thread in self._threads:
             thread.join(10)
         return self.complaints

@@ -1,5 +1,6 @@
 """`manage.py broadcast`: what the API and the admin do, from a terminal."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from events import broadcasts, edge, marks
 from events.models import Broadcast
+from tests.commands import manage
 from tests.events.support import events_on, types_on
 
 
@@ -105,6 +107,21 @@ def test_it_lists_states_and_counts_the_newest_first(run, users, monkeypatch):
     assert "? delivered, 1 dismissed" in run("--list")
 
 
+def test_what_it_lists_is_text_and_no_more(run):
+    run("Hello", "--all", "--title=a\x1b[2J\u202e\x9b “é” 😀")
+    [line] = run("--list").splitlines()
+    assert line.isprintable()
+    assert line.endswith(r"a\x1b[2J\u202e\x9b “é” 😀")
+
+
+def test_where_its_output_has_no_room_for_a_character_it_lists_an_escape(run):
+    run("Hello 😀", "--all")
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    status, out, said = manage("broadcast", "--as=admin", "--list", env=env)
+    assert (status, said) == (0, "")
+    assert out.endswith("Hello \\ud83d\\ude00\n")
+
+
 def test_it_estimates_and_sends_nothing(run, users, group, monkeypatch):
     monkeypatch.setattr(edge, "_connected", lambda: {users.bob.pk, users.carol.pk})
 
@@ -123,6 +140,10 @@ def test_it_estimates_and_sends_nothing(run, users, group, monkeypatch):
         (["Hello", "--as=nobody", "--all"], "no active user nobody"),
         (["Hello", "--as=admin"], "audience"),
         (["--estimate", "--as=admin"], "audience"),
+        (["Hello", "--as=\udcff", "--all"], "not UTF-8"),  # as an argument that is none arrives
+        (["Hello", "--as=admin", "--group=\udcff"], "not UTF-8"),
+        (["Hello", "--as=admin", "--user=\udcff"], "not UTF-8"),
+        (["Hello\udcff", "--as=admin", "--all"], "message: must not contain a lone surrogate"),
         (["--as=admin"], "Give a message"),
         (["Hello", "--list", "--as=admin"], "Give a message"),
         (["--list", f"--edit={'0' * 32}", "--as=admin"], "not allowed with argument"),

@@ -12,12 +12,15 @@ from events import comments, log, search
 from events.channels import Channel
 from events.errors import Unavailable
 from events.search import Question
-from events.search import search as find
 
 
 def append(n, *channels, kind="Noted", **more):
     with transaction.atomic():
         return log.append_raw(kind, {"n": n, **more.pop("data", {})}, channels=channels or ["item:1"], **more)
+
+
+def find(question, **more):
+    return list(search.pages(search.search(question, **more)))
 
 
 def ns(**asked):
@@ -71,6 +74,10 @@ def test_a_correlation_is_the_cause_and_all_that_followed(tape):
 def test_a_correlation_id_is_looked_for_in_payloads(tape):
     given = json.loads(find(Question(actor_id=8))[0].data)["correlation_id"]
     assert ns(correlation_id=given) == [4]
+    other = str(uuid4())
+    append(8, data={"correlation_id": other.upper()})
+    log.place()
+    assert ns(correlation_id=other) == [8]
     assert ns(correlation_id=str(uuid4())) == []
 
 
@@ -95,11 +102,27 @@ def test_a_page_ends_where_the_next_begins(tape):
     assert ns(before=below, limit=3) == [2, 3, 4]
 
 
-def test_entries_are_made_whole_and_what_is_pruned_is_left_out(tape):
-    entries = log.read(log.head().position - 6).entries
-    positions = [entry.position for entry in entries]
-    assert [each.position for each in search.whole(entries)] == positions
-    assert search.whole(entries)[0].actor_id == 7
+def test_positions_are_made_whole_in_their_order_and_what_is_pruned_is_left_out(tape):
+    positions = search.search(Question())
+    assert [each.position for each in search.whole(positions)] == positions
+    assert [each.position for each in search.whole(positions[::-1])] == positions[::-1]
+    assert search.whole(positions)[0].actor_id == 7
     log.prune(positions[1])
-    assert [each.position for each in search.whole(entries)] == positions[2:]
-    assert search.whole([]) == []
+    assert [each.position for each in search.whole(positions)] == positions[2:]
+    assert [each.position for each in search.pages(positions)] == positions[2:]
+    assert search.whole([]) == list(search.pages([])) == search.whole(positions[:2]) == []
+
+
+def test_no_more_is_read_at_once_than_so_many_bytes_and_all_is_there_once(tape, monkeypatch):
+    positions = search.search(Question())
+    monkeypatch.setattr(search, "PAGE_BYTES", 1)
+    for order in (positions, positions[::-1]):
+        assert [each.position for each in search.whole(order)] == order[:1]  # a single one may be larger
+        assert [each.position for each in search.pages(order)] == order
+    size = len(find(Question(limit=1))[0].data)
+    monkeypatch.setattr(search, "PAGE_BYTES", size + 1)
+    assert len(search.whole(positions)) == 2
+    assert [each.position for each in search.pages(positions)] == positions
+    monkeypatch.setattr(search, "PAGE", 2)
+    log.prune(positions[2])
+    assert [each.position for each in search.pages(positions)] == positions[3:]

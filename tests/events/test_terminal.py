@@ -4,17 +4,20 @@ import json
 import os
 import re
 import signal
+import threading
+from contextlib import contextmanager
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 
 from events import log
 from events.management.commands import tail
 from events.models import Event
 from events.registry import EventType
 from tests.commands import Running, cut_short, manage, on_terminal, shell
+from tests.events.support import until_someone_waits
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -119,25 +122,25 @@ def test_an_interruption_while_a_line_is_written_waits_for_its_end(monkeypatch):
         return write(text[10:])
 
     out.write = interrupted
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     try:
         call_command("tail", "item:1", "--from", "earliest", "--json", stdout=out, stderr=said)
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        signal.signal(signal.SIGINT, handlers[0])
+        signal.signal(signal.SIGTERM, handlers[1])
     assert ns(out.getvalue().splitlines()) == [1]
     assert said.getvalue().strip() == f"-- go on with --from {json.loads(out.getvalue())['cursor']}"
 
 
 def tailed(*arguments: str) -> tuple[list[str], list[str]]:
     """Return what a tail up to the log's end prints, and what it complains of."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     out, said = StringIO(), StringIO()
     try:
         call_command("tail", "--no-follow", *arguments, stdout=out, stderr=said)
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        signal.signal(signal.SIGINT, handlers[0])
+        signal.signal(signal.SIGTERM, handlers[1])
     return out.getvalue().splitlines(), said.getvalue().splitlines()
 
 
@@ -187,6 +190,41 @@ def test_a_page_of_which_some_was_pruned_meanwhile_is_not_skipped(monkeypatch):
     assert said == []
 
 
+class Interrupting:
+    """A page of the log at whose head somebody presses Ctrl-C."""
+
+    def __init__(self, page):
+        self._page = page
+
+    def __getattr__(self, name):
+        if name == "head":
+            signal.raise_signal(signal.SIGINT)
+        return getattr(self._page, name)
+
+
+def test_an_interruption_in_a_reset_waits_until_it_is_said(monkeypatch):
+    """Else what goes on from the cursor would never hear of it, or stand where no log ever did."""
+    append(1, 2)
+    real, pages = log.read, []
+
+    def read(*arguments, **options):
+        pages.append(real(*arguments, **options))
+        if len(pages) == 2:
+            log.new_epoch()
+            return Interrupting(real(*arguments, **options))
+        return pages[-1]
+
+    monkeypatch.setattr(tail.log, "read", read)
+    out, said = tailed("item:1", "--from", "earliest", "--json")
+    assert out == [json.dumps({"reset": "epoch", "cursor": str(log.head())})]
+    assert said == [f"-- go on with --from {log.head()}"]
+
+
+def test_who_does_not_even_read_that_continuity_is_lost_may_leave_too():
+    append(1)
+    assert shell("set -o pipefail; manage tail --from 0123456789-1 --json --no-follow | true") == (0, "", "")
+
+
 def test_a_page_is_no_end():
     append(*range(700))
     append(*range(700, 1200))
@@ -217,12 +255,40 @@ def test_a_person_sees_a_line_each_and_no_text_can_be_more_than_text():
     assert len(line) < 400
 
 
-def test_a_program_gets_the_payload_as_it_was_sent():
-    data = {"z": 2**53 - 1, "a": "\u2028 é 😀 \u202e", "nested": {"y": [1.5, None, True, {}]}, "m": ""}
+def test_of_a_payload_without_end_a_person_sees_the_beginning_and_how_much_more_there_is():
+    append(1, **{f"k{n}": n for n in range(20_000)})
+    [line] = tailed("item:1", "--from", "earliest")[0]
+    assert "  n=1 k0=0 k1=1 " in line
+    assert line.endswith(" and 19981 more")
+    assert len(line) < 1000
+
+
+def test_a_program_gets_the_payloads_value_and_its_terminal_nothing_that_does_not_print():
+    data = {
+        "z": 2**53 - 1,
+        "a": "\u2028 é 😀 \u202e\x9b2J\x7f\u2066\U000e0041",
+        "k\x9b": "\\",
+        "y": [1.5, None, {}],
+    }
     append(1, **data)
     [line] = tailed("item:1", "--from", "earliest", "--json")[0]
     assert list(json.loads(line)["data"].items()) == [("n", 1), *data.items()]
-    assert line.endswith(f'"data": {Event.objects.get().data}}}')
+    assert line.isprintable()
+    assert r"\u2028 é 😀 \u202e\u009b2J\u007f\u2066\udb40\udc41" in line
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_an_output_without_room_for_a_character_gets_its_escape(encoding):
+    """Which is JSON's: so a program reads the same value, whatever its locale."""
+    append(1, text="é 😀")
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    for command in (["tail", "--from", "earliest", "--no-follow"], ["events"]):
+        status, out, said = manage(*command, "--json", env=env, encoding=encoding)
+        assert (status, said) == (0, "")
+        assert json.loads(out)["data"] == {"n": 1, "text": "é 😀"}
+        status, out, said = manage(*command, env=env, encoding=encoding)
+        assert (status, said) == (0, "")
+        assert r" \ud83d\ude00" in out
 
 
 def test_a_terminal_has_colours_and_a_pipe_has_none():
@@ -244,6 +310,18 @@ def test_who_reads_the_pipe_may_leave_before_the_end(command):
     status, out, said = shell(f"set -o pipefail; manage {command} --json | head -1")
     assert (status, said) == (0, "")
     assert len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["events"], ["tail", "item:1"]])
+def test_ctrl_c_before_there_is_anything_to_say_ends_it_without_a_word(held, command):
+    def lock():
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE events_event")
+
+    with held(lock), Running(*command) as running:
+        until_someone_waits()
+        assert running.interrupt(status=130) == []
+        assert running.lines == []
 
 
 # --- publish --------------------------------------------------------------------------------------------
@@ -279,6 +357,62 @@ def test_with_an_id_it_is_appended_once():
     assert published("item:42", "Packed", '{"order": 3}', "--id", "a") == first
     assert published("item:42", "Packed", '{"order": 3}', "--id", "b") != first
     assert Event.objects.count() == 2
+
+
+@contextmanager
+def before(statement, work):
+    """Do some work in another session before a statement of ours that begins so."""
+
+    def wrapper(execute, sql, params, many, context):
+        if sql.startswith(statement):
+            background = threading.Thread(target=lambda: (work(), connection.close()))
+            background.start()
+            background.join(20)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper):
+        yield
+
+
+PLACING = "SELECT l.epoch, e.position"
+
+
+def test_what_was_appended_is_said_to_be_though_the_database_goes_away_before_it_is_placed():
+    """Else a script would send it again, and it would be there twice."""
+    connection.ensure_connection()
+    pid = connection.connection.info.backend_pid
+
+    def cut():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    try:
+        with before(PLACING, cut):
+            said = published("item:42", "Unheard", "{}", "--json")
+    finally:
+        connection.close()
+    event = Event.objects.get()
+    assert json.loads(said) == {"id": str(event.pk), "position": None, "cursor": None}
+
+
+def test_so_is_what_cannot_be_placed_yet(monkeypatch):
+    monkeypatch.setattr("events.management.commands.publish.TRIES", 0)
+    said = published("item:42", "Unheard", "{}")
+    assert said == f"Event {Event.objects.get().pk} was appended; where is not known yet."
+
+
+def test_so_is_what_was_sent_before_and_pruned_just_now():
+    first = published("item:42", "Unheard", "{}", "--id", "a").split(" is at ")[0]
+    with before(PLACING, lambda: log.prune(log.head().position)):
+        said = published("item:42", "Unheard", "{}", "--id", "a")
+    assert said == f"{first} was appended; where is not known yet."
+
+
+def test_what_was_pruned_while_it_is_sent_again_is_appended_again():
+    published("item:42", "Unheard", "{}", "--id", "a")
+    with before("SELECT id FROM events_event WHERE unique_key", lambda: log.prune(log.head().position)):
+        said = published("item:42", "Unheard", "{}", "--id", "a")
+    assert said.startswith(f"Event {Event.objects.get(type='Unheard').pk} is at position")
 
 
 def test_a_script_may_give_the_payload_on_stdin_and_follow_what_it_published():
@@ -370,6 +504,21 @@ def test_it_is_bounded_unless_asked_otherwise():
     assert (len(lines), said) == (60, "")
 
 
+def test_what_is_found_is_read_as_it_is_printed():
+    """Of 10,000 events of 1 MB there is never more than a page in memory."""
+    append(1, 2, 3, 4, text="x" * 600_000)
+    out, write = StringIO(), StringIO.write
+
+    class Out(StringIO):
+        def write(self, text):
+            if not out.tell():
+                log.prune(log.head().position - 1)
+            return write(out, text)
+
+    call_command("events", "--json", stdout=Out())
+    assert ns(out.getvalue().splitlines()) == [1, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -381,6 +530,7 @@ def test_it_is_bounded_unless_asked_otherwise():
         (["--actor", "nobody"], "--actor is a user's name or id; there is no user 'nobody'"),
         (["--actor", "9" * 30], "--actor is a user's name or id"),
         (["--actor", "a\x00"], "--actor is a user's name or id"),
+        (["--actor", "\udcff"], "--actor is a user's name or id"),  # as an argument that is not UTF-8 arrives
         (["--correlation", "x"], "--correlation is an event's id or a UUID"),
         (["--limit", "0"], "--limit is a number from 1 to 10000"),
         (["--limit", "10001"], "--limit is a number from 1 to 10000"),

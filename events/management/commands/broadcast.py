@@ -10,7 +10,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from events import audiences, broadcasts, edge, marks
+from events import audiences, broadcasts, edge, marks, terminal
 from events.channels import SYSTEM, item_channel, parse, user_channel
 from events.drafts import Draft
 from events.errors import ChannelMalformed, TickertapeError
@@ -58,12 +58,14 @@ class Command(BaseCommand):
         other = next((name for name in ("edit", "recall", "estimate", "list") if options[name]), "send")
         if ("message" in options) != (other == "send") and other != "edit":
             raise CommandError("Give a message to send, or --edit ID, --recall ID, --estimate or --list.")
-        sender = _user(options["sender"])
         try:
-            getattr(self, f"_{other}")(sender, options)
+            sender = _user(options["sender"])
+            with terminal.printing():
+                getattr(self, f"_{other}")(sender, options)
         except TickertapeError as error:
-            faults = "".join(f"\n  {fault.field}: {fault.message}" for fault in error.errors)
-            raise CommandError(f"{error.detail}{faults}") from None
+            raise terminal.refused(error) from None
+        except UnicodeError:
+            raise CommandError("A name that was given is not UTF-8.") from None
 
     def _send(self, sender: AbstractBaseUser, options: dict[str, Any]) -> None:
         broadcast = broadcasts.send(sender, Draft(audience=_audience(options), **_said(options)))
@@ -91,7 +93,7 @@ class Command(BaseCommand):
             delivered, dismissed = edge.delivered(ids), marks.dismissals(ids)
             for broadcast in some:
                 handed = "?" if delivered is None else delivered[broadcast.pk]
-                text = (broadcast.title or broadcast.message).splitlines()[0][:60]
+                text = terminal.shown((broadcast.title or broadcast.message).splitlines()[0][:60])
                 self.stdout.write(
                     f"{broadcast.pk}  {broadcasts.state(broadcast):<9}  {broadcast.severity:<8}"
                     f"  {broadcast.starts_at:%Y-%m-%d %H:%M}"

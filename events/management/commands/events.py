@@ -42,18 +42,21 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask the log, and print what it says."""
         try:
-            question = _question(options)
-            found = search.search(question)
-            epoch = log.head().epoch
+            with terminal.printing():
+                self._answer(_question(options), as_json=options["json"])
         except Unavailable as error:
             raise CommandError(error.detail) from None
         except (OperationalError, InterfaceError):
             raise CommandError("The database does not answer.") from None
-        with terminal.quiet_pipe():
-            for each in found:
-                line = terminal.as_line(each, self.style)
-                self.stdout.write(terminal.as_json(each, epoch=epoch) if options["json"] else line)
-        if len(found) == question.limit:
+
+    def _answer(self, question: Question, *, as_json: bool) -> None:
+        positions = search.search(question)
+        epoch = log.head().epoch
+        for each in search.pages(positions):
+            self.stdout.write(
+                terminal.as_json(each, epoch=epoch) if as_json else terminal.as_line(each, self.style)
+            )
+        if len(positions) == question.limit:
             self.stderr.write(
                 f"-- the newest {question.limit}; there may be more: --limit, or --until a time"
             )
@@ -93,7 +96,12 @@ def _actor(given: str | None) -> int | None:
     """Return a user's id; the log outlives its users, so a number need not be anybody's today."""
     if given is None:
         return None
-    user = get_user_model()._default_manager.filter(username=given).first() if "\x00" not in given else None
+    try:
+        user = (
+            get_user_model()._default_manager.filter(username=given).first() if "\x00" not in given else None
+        )
+    except UnicodeError:  # an argument that is not UTF-8
+        user = None
     if user is not None:
         return int(user.pk)
     if given.isdecimal() and len(given) < 20 and int(given) <= _MAX_ID:

@@ -19,7 +19,10 @@ TRIES = 50  # each places as many as one batch has: more means that something is
 class Command(BaseCommand):
     """Append one event, checked by the catalogue, and place it."""
 
-    help = "Append an event, as in: publish item:42 OrderShipped '{\"order\": 3}'. `-` reads it from stdin."
+    help = (
+        "Append an event, as in: publish item:42 OrderShipped '{\"order\": 3}'. `-` reads it from stdin."
+        " The status is 0 once it is appended, known where or not."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -44,7 +47,6 @@ class Command(BaseCommand):
             with transaction.atomic():
                 key = None if event.id is None else f"publish:{event.id}"
                 event_id = ingest.append_event(event, unique_key=key)
-            cursor = _placed(event_id)
         except ValidationError as error:
             faults = (f"  {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             raise CommandError("\n".join(["Some fields were refused.", *faults])) from None
@@ -52,9 +54,14 @@ class Command(BaseCommand):
             raise terminal.refused(error) from None
         except (OperationalError, InterfaceError):
             raise CommandError("The database does not answer; it is not known whether it was done.") from None
-        said: dict[str, object] = {"id": str(event_id), "position": cursor.position, "cursor": str(cursor)}
-        line = f"Event {event_id} is at position {cursor.position}, cursor {cursor}."
-        with terminal.quiet_pipe():
+        said: dict[str, object]
+        if (cursor := _placed(event_id)) is None:
+            said = {"id": str(event_id), "position": None, "cursor": None}
+            line = f"Event {event_id} was appended; where is not known yet."
+        else:
+            said = {"id": str(event_id), "position": cursor.position, "cursor": str(cursor)}
+            line = f"Event {event_id} is at position {cursor.position}, cursor {cursor}."
+        with terminal.printing():
             self.stdout.write(json.dumps(said) if options["json"] else line)
 
 
@@ -74,16 +81,24 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def _placed(event_id: log.EventId) -> Cursor:
-    """Return an event's cursor; place it where no worker was quicker."""
-    for _ in range(TRIES):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT l.epoch, e.position FROM events_event e, events_logstate l WHERE e.id = %s",
-                [event_id],
-            )
-            epoch, position = cursor.fetchone()
-        if position is not None:
-            return Cursor(epoch, position)
-        log.place()
-    raise CommandError(f"Event {event_id} was appended, and could not be placed yet.")
+def _placed(event_id: log.EventId) -> Cursor | None:
+    """Return an event's cursor, if it is to be had; place it where no worker was quicker.
+
+    It is appended whatever happens here, so nothing is an error: a script would append it again.
+    """
+    try:
+        for _ in range(TRIES):
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT l.epoch, e.position FROM events_event e, events_logstate l WHERE e.id = %s",
+                    [event_id],
+                )
+                row = cursor.fetchone()
+            if row is None:  # sent before, and pruned since
+                return None
+            if row[1] is not None:
+                return Cursor(*row)
+            log.place()
+    except (OperationalError, InterfaceError):
+        pass
+    return None

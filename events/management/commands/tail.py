@@ -4,6 +4,8 @@ import json
 import signal
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -42,54 +44,52 @@ class Command(BaseCommand):
         self._channels = [terminal.channel(name) for name in options["channels"]] or None
         self._writing = self._stopping = False
         try:
-            page = log.read(0, limit=1)
-        except AWAY:
+            with terminal.printing():
+                self._stand(options["start"], log.read(0, limit=1))
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, self._stop)
+                self._until_stopped(forever=not options["no_follow"])
+        except AWAY:  # before it began: later it waits
             raise CommandError("The database does not answer.") from None
-        self._stand(options["start"], page)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+
+    def _until_stopped(self, *, forever: bool) -> None:
         try:
-            with terminal.quiet_pipe():
-                self._follow(forever=not options["no_follow"])
+            self._follow(forever=forever)
         except KeyboardInterrupt:
             pass
-        if self._stopping:
-            self.stderr.write(f"-- go on with --from {self._cursor}")
-
-    @property
-    def _cursor(self) -> Cursor:
-        return Cursor(self._epoch, self._after)
+        finally:
+            if self._stopping:
+                self.stderr.write(f"-- go on with --from {self._cursor}")
 
     def _stand(self, start: str, page: log.Page) -> None:
         """Stand where it was asked for; say so where the log cannot go on from there."""
-        self._epoch, self._after = page.epoch, page.head
-        if start == "earliest":
-            self._after = page.oldest - 1
-        elif start != "now":
+        now = Cursor(page.epoch, page.head)
+        self._cursor = Cursor(page.epoch, page.oldest - 1) if start == "earliest" else now
+        if start not in ("earliest", "now"):
             try:
                 cursor = Cursor.parse(start)
             except ValueError:
                 raise CommandError(
-                    f"--from is earliest, now or a cursor such as {self._cursor}, not {start[:80]!r}.",
+                    f"--from is earliest, now or a cursor such as {now}, not {start[:80]!r}.",
                     returncode=terminal.WRONG_USE,
                 ) from None
             if cursor.epoch == page.epoch and cursor.position <= page.head:
-                self._after = cursor.position
+                self._cursor = cursor
             else:
                 self._reset("epoch" if cursor.epoch != page.epoch else "ahead", page)
 
     def _follow(self, *, forever: bool) -> None:
         while not self._stopping:
             page, found = self._read()
-            if page.epoch != self._epoch:
+            if page.epoch != self._cursor.epoch:
                 self._reset("epoch", page)
-            elif page.oldest > self._after + 1:
+            elif page.oldest > self._cursor.position + 1:
                 self._reset("pruned", page)
             elif len(found) == len(page.entries):  # else some were pruned meanwhile: the next page says so
                 self._show(found)
                 if self._stopping:
                     return
-                self._after = page.covered_to
+                self._cursor = Cursor(page.epoch, page.covered_to)
                 if page.covered_to >= page.head:
                     if not forever:
                         return
@@ -100,8 +100,8 @@ class Command(BaseCommand):
         away = False
         while True:
             try:
-                page = log.read(self._after, channels=self._channels)
-                found = search.whole(page.entries)
+                page = log.read(self._cursor.position, channels=self._channels)
+                found = search.whole([entry.position for entry in page.entries])
             except AWAY:
                 connection.close()
                 if not away:
@@ -114,30 +114,32 @@ class Command(BaseCommand):
                 return page, found
 
     def _show(self, found: list[Found]) -> None:
+        epoch = self._cursor.epoch
         for each in found:
-            # A signal meanwhile waits for the line's end: what is written is passed, and nothing else is.
-            self._writing = True
-            line = (
-                terminal.as_json(each, epoch=self._epoch)
-                if self._json
-                else terminal.as_line(each, self.style)
-            )
-            self.stdout.write(line)
-            self.stdout.flush()
-            self._after = each.position
-            self._writing = False
+            line = terminal.as_json(each, epoch=epoch) if self._json else terminal.as_line(each, self.style)
+            with self._unbroken():
+                self.stdout.write(line)
+                self.stdout.flush()
+                self._cursor = Cursor(epoch, each.position)
             if self._stopping:
                 return
 
     def _reset(self, reason: str, page: log.Page) -> None:
         """Say that continuity is lost; go on with what is kept, or where it is another log, from now."""
-        self._epoch = page.epoch
-        self._after = page.oldest - 1 if reason == "pruned" else page.head
-        if self._json:
-            self.stdout.write(json.dumps({"reset": reason, "cursor": str(self._cursor)}))
-            self.stdout.flush()
-        else:
-            self.stderr.write(f"-- continuity is lost ({reason}): going on from {self._cursor}")
+        with self._unbroken():
+            self._cursor = Cursor(page.epoch, page.oldest - 1 if reason == "pruned" else page.head)
+            if self._json:
+                self.stdout.write(json.dumps({"reset": reason, "cursor": str(self._cursor)}))
+                self.stdout.flush()
+            else:
+                self.stderr.write(f"-- continuity is lost ({reason}): going on from {self._cursor}")
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Have a signal wait for the end: what is written is passed, and nothing else is."""
+        self._writing = True
+        yield
+        self._writing = False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
