@@ -15,11 +15,12 @@ from django.http import HttpRequest
 from events import log, preferences
 from events.channels import Channel, user_channel
 from events.preferences import PreferencesChanged
-from streams import presence, reporter
+from streams import presence, reporter, sse
+from streams.batch import Published
 from streams.hub import Hub
 from streams.permission import admit, still_permitted
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
-from streams.reader import Reader
+from streams.reader import Grant, Reader
 from streams.subscriber import Subscriber
 from tests.events.support import Api
 from tests.proxy import Proxy
@@ -27,6 +28,7 @@ from tests.streams.conftest import ITEM, Stream
 from tests.streams.test_hub import until
 
 NAMES = {1: "alice", 2: "bob", 3: "carol"}
+FOREIGN = Grant("elsewhere|2", frozenset([ITEM]), 2**40, "", "", issuer="elsewhere", key="1")
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +52,10 @@ class Process:
         self.streams = contextlib.AsyncExitStack()
 
     @contextlib.asynccontextmanager
-    async def open(self, user, *channels, hidden=False, since=None):
+    async def open(self, user, *channels, since=None, **more):
         """Open a stream that is read until it is closed; yield the states of presence that it was told."""
         channels = frozenset(map(Channel, channels or (ITEM,)))
-        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"), hidden=hidden)
+        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"), **more)
         subscriber = Subscriber(self.hub, channels, reader, since=since or self.hub.cursor)
         stream = Stream(subscriber, None)
         told = []
@@ -203,6 +205,19 @@ async def test_the_people_of_a_process_that_died_are_gone_soon(begin, world):
         await sees(bob, "bob", seconds=presence.ALIVE_SECONDS + 5)
         assert await asked(world) == (["bob"], 1)
         assert await world.run(connected_users) == {2}
+
+
+@pytest.mark.parametrize("who", ["one who hides", "an issuer's user"])
+async def test_the_dead_are_gone_also_for_who_is_not_shown_and_alone_in_a_process(begin, who):
+    """Redis was told of nobody at that place by the process that lives."""
+    more = {"hidden": True} if who == "one who hides" else {"grant": FOREIGN}
+    one, other = await begin(), await begin()
+    async with contextlib.AsyncExitStack() as opened, other.open(2, **more) as told:
+        await opened.enter_async_context(one.open(1))
+        await sees(told, "alice")
+        await one.die()
+        await sees(told, seconds=presence.ALIVE_SECONDS + 5)
+    assert other.hub.presence._here == other.hub.presence._names == {}
 
 
 async def test_a_place_opened_after_a_death_does_not_keep_the_dead(begin, world):
@@ -388,6 +403,18 @@ async def test_who_hides_while_they_are_there_is_gone_and_back_when_they_show_th
     await until(lambda: not world.redis.exists(people_key(ITEM)), seconds=4)
     for process in processes:
         assert process.hub.presence._here == process.hub.presence._names == {}
+
+
+async def test_what_an_older_process_wrote_shows_nobody_who_hides(begin, world):
+    """It knew nothing of hiding, and left it as it is."""
+    process = await begin()
+    async with process.open(1) as alice, process.open(2, hidden=True):
+        await sees(alice, "alice")
+        [bob] = process.hub.audience.of_user("2")
+        said = {"user_id": "2", "types": {}, "quiet_start": None, "quiet_end": None, "time_zone": "UTC"}
+        frame = sse.message(said, event="PreferencesChanged", last_id="e-9")
+        process.hub.presence.heed([Published(9, (user_channel(2),), frame)])
+        assert bob.reader.hidden
 
 
 async def test_who_fell_silent_and_hid_comes_back_hidden(begin, world):
