@@ -91,12 +91,16 @@ class Reporter:
             if "presence" not in said:
                 continue  # of a process from before one could hide: it leaves that as it is
             for subscriber in list(self._of_user(said["user_id"])):
-                counted = self._counted.get(subscriber) is False
-                if counted:
-                    self._discount(subscriber)
-                subscriber.reader = replace(subscriber.reader, hidden=said["presence"] == "hidden")
-                if counted:
-                    self._count(subscriber)
+                self.hide(subscriber, said["presence"] == "hidden")
+
+    def hide(self, subscriber: Subscriber, hidden: bool) -> None:
+        """Show others no more what somebody has open, or again."""
+        counted = self._counted.get(subscriber) is False
+        if counted:
+            self._discount(subscriber)
+        subscriber.reader = replace(subscriber.reader, hidden=hidden)
+        if counted:
+            self._count(subscriber)
 
     def _count(self, subscriber: Subscriber) -> None:
         reader = subscriber.reader
