@@ -27,6 +27,7 @@ from events.models import Email, Inbox, Notification
 from events.registry import EventType
 
 EMAIL_TYPE = "digest"
+AGAIN = timedelta(hours=1)  # after a mail that was not taken, for a reason that passes
 SHOWN_MOST = 50  # notifications in one mail; of more it says how many
 BATCH = 200  # users of one look for who is due
 KEPT = timedelta(days=90)  # of claims: long enough to look into what somebody says they never got
@@ -110,7 +111,7 @@ def claim(user_id: int, at: datetime) -> Digest | None:
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     raised = list(waiting)
     said = marks.for_digest(user, after=row.broadcasts_to) if user else []
-    before = {name: getattr(row, name) for name in ("digested_to", "broadcasts_to", "digested_at")}
+    before = {name: getattr(row, name) for name in ("digested_to", "broadcasts_to")}
     row.digested_to = max([row.digested_to, *(each.event_id for each in raised)])
     row.broadcasts_to = max(row.broadcasts_to, broadcasts.last_told())
     row.save(update_fields=["digested_to", "broadcasts_to"])
@@ -129,8 +130,9 @@ def claim(user_id: int, at: datetime) -> Digest | None:
 
 @transaction.atomic
 def sent(digest: Digest) -> None:
-    """Say that the mail server took it."""
-    Email.objects.filter(pk=digest.correlation_id).update(sent_at=timezone.now())
+    """Say that the mail server took it; twice is once."""
+    if not Email.objects.filter(pk=digest.correlation_id, sent_at=None).update(sent_at=timezone.now()):
+        return
     event = EmailSent(
         user_id=str(digest.user.pk),
         email_type=EMAIL_TYPE,
@@ -141,11 +143,18 @@ def sent(digest: Digest) -> None:
 
 
 @transaction.atomic
-def give_back(digest: Digest) -> None:
-    """Have what was claimed wait as before: it was certainly not sent. A later claim keeps its own."""
+def give_back(digest: Digest, *, at_once: bool = False) -> None:
+    """Have what was claimed wait as before, for a while at least: it was certainly not sent.
+
+    Else whoever comes first would be tried each time, and keep the others from theirs. A later claim
+    keeps its own.
+    """
     inbox.lock([digest.user.pk])
     Email.objects.filter(pk=digest.correlation_id).delete()
-    Inbox.objects.filter(pk=digest.user.pk, digested_at=digest.claimed_at).update(**digest.before)
+    wait = timedelta(0) if at_once else min(AGAIN, timedelta(hours=settings.WORKERS_DIGEST_HOURS))
+    due_then = _long_before(digest.claimed_at) + wait
+    theirs = Inbox.objects.filter(pk=digest.user.pk, digested_at=digest.claimed_at)
+    theirs.update(digested_at=due_then, **digest.before)
 
 
 def failed(digest: Digest, error: Exception) -> None:

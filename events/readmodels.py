@@ -68,6 +68,8 @@ def rebuild(model: ReadModel) -> Rebuilt:
     with connection.cursor() as cursor:
         cursor.execute("SELECT tickertape_take_turns()")
         tables = _Tables.of(model, cursor)
+        if model.prune is not None:
+            model.prune()  # what is due to go, and is not swept yet, is no difference
         tables.begin()
         history = Event.objects.filter(type__in=[kind.name() for kind in model.types])
         head = log.head().position

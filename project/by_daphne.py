@@ -220,5 +220,5 @@ def run(entry: "Entry", listener: socket.socket) -> None:
     loop = reactor._asyncioEventloop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, entry.leave, server.stop)
-    reactor.callWhenRunning(lambda: asyncio.ensure_future(entry.begin()))
+    reactor.callWhenRunning(entry.start, server.stop)
     server.run()

@@ -76,6 +76,8 @@ class Entry:
         self._running = 0
         self._idle = asyncio.Event()
         self._leaving: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self.failed = False  # to begin
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request or connection."""
@@ -95,6 +97,19 @@ class Entry:
         import_module(settings.ROOT_URLCONF)
         await switchboard.hub()
         settle()
+
+    def start(self, stop: Any) -> None:
+        """Begin, in the background; where that fails, say so and call `stop`: nobody would be served."""
+
+        async def starting() -> None:
+            try:
+                await self.begin()
+            except Exception:
+                logger.exception("The process could not begin; it ends.")
+                self.failed = True
+                stop()
+
+        self._starting = asyncio.ensure_future(starting())
 
     async def drain(self) -> None:
         """End the streams over the set time, then wait a little for requests; close the hub."""
@@ -147,7 +162,7 @@ def main() -> int:
         from project import by_daphne as server  # type: ignore[no-redef]
     with listener:
         server.run(entry, listener)
-    return 0
+    return int(entry.failed)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0  # after a recheck that found the database away
 
-Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[bool]]
+Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[Reader | None]]  # as they are now, if at all
+Hide = Callable[[Subscriber, bool], None]
 Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
 _EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
 
@@ -106,8 +107,11 @@ class Audience:
         """Have every open stream's permission checked now: a change of it may have gone unheard."""
         self._recheck_now.set()
 
-    async def keep_permitted(self) -> None:
-        """Ask for ever whether each open stream is still permitted: not every change is a verb's."""
+    async def keep_permitted(self, hide: Hide) -> None:
+        """Ask for ever whether each open stream is still permitted: not every change is a verb's.
+
+        Of whom it finds that they hide or show themselves, and nobody heard of it, `hide` is told.
+        """
         away = False
         while True:
             with contextlib.suppress(TimeoutError):
@@ -115,9 +119,9 @@ class Audience:
                     await self._recheck_now.wait()
             self._recheck_now.clear()
             was_away, away = away, False
-            for (reader, channels), subscribers in self._readers().items():
+            for (reader, channels), asked in self._readers().items():
                 try:
-                    permitted = await self._permitted(reader, channels)
+                    now = await self._permitted(reader, channels)
                 except (OperationalError, InterfaceError) as error:
                     away = True  # a recheck is asked for just when it may be: soon again
                     if not was_away:
@@ -125,16 +129,19 @@ class Audience:
                     break
                 except Exception:
                     logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
-                    permitted = False
-                if not permitted:
-                    for subscriber in subscribers:
+                    now = None
+                for subscriber, before in asked:
+                    if now is None:
                         subscriber.end("revoked")
+                    # Whoever hid, or showed themselves, while it was asked has been heard of since.
+                    elif now.hidden != reader.hidden and subscriber.reader is before:
+                        hide(subscriber, now.hidden)
 
-    def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[Subscriber]]:
-        """Return the open streams by who reads what."""
-        found: dict[tuple[Reader, frozenset[Channel]], list[Subscriber]] = {}
-        for subscriber in self._all:
-            found.setdefault((subscriber.reader, subscriber.channels), []).append(subscriber)
+    def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[tuple[Subscriber, Reader]]]:
+        """Return the open streams by who reads what, each with its reader as they are at this moment."""
+        found: dict[tuple[Reader, frozenset[Channel]], list[tuple[Subscriber, Reader]]] = {}
+        for each in self._all:
+            found.setdefault((each.reader, each.channels), []).append((each, each.reader))
         return found
 
 

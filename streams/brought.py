@@ -16,9 +16,9 @@ class Brought:
     def __init__(self) -> None:
         self.begin((), 0)
 
-    def begin(self, channels: Iterable[str], position: int) -> None:
-        """Forget everything; what some channels have above a position will come."""
-        self.floor = 0
+    def begin(self, channels: Iterable[str], position: int, *, floor: int = 0) -> None:
+        """Forget everything; what came is at or below `floor`. Above a position channels bring it all."""
+        self.floor = floor
         self._above: dict[str, int] = dict.fromkeys(channels, position)
         self._dropped: dict[str, list[tuple[int, int]]] = {}  # above and up to where, rising
 

@@ -115,7 +115,7 @@ class Conversation:
         self._closed = False
         self._chunks: Frames | None = None
         self._step: asyncio.Task[bytes | None] | None = None  # what comes next, under way
-        self._opened = False
+        self._opened: Cursor | None = None  # where it was opened, or reset last
         self._placed = False  # the present subscriber has found its place
         self._brought = Brought()
         self._allowance = Allowance(settings.STREAMS_MESSAGES_PER_MINUTE)
@@ -177,9 +177,12 @@ class Conversation:
             if event in ("stream.open", "stream.reset"):
                 if event == "stream.open" and self._opened:
                     continue  # of the same connection, with other channels
-                self._opened = True
-                here = Cursor.parse(fields["id"]).position
-                self._brought.begin(self._subscriber.channels, here)
+                here = Cursor.parse(fields["id"])
+                if here != self._opened:  # else it is the opening's own
+                    again = self._opened is not None and self._opened.epoch == here.epoch
+                    floor = here.position if again else 0
+                    self._brought.begin(self._subscriber.channels, here.position, floor=floor)
+                self._opened = here
             yield frame
         self._step = None if chunk is None else asyncio.create_task(self._next(self._chunks))
 

@@ -104,7 +104,8 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        follow = [self._watch(), self._listen(), self.audience.keep_permitted(), self.deliveries.report()]
+        keep_permitted = self.audience.keep_permitted(self.presence.hide)
+        follow = [self._watch(), self._listen(), keep_permitted, self.deliveries.report()]
         if settings.STREAMS_PRESENCE:
             follow.append(self.presence.report())
         self._tasks += map(asyncio.create_task, follow)
@@ -275,22 +276,20 @@ class Hub:
         self._forget_below(oldest)
 
     async def _begin(self, epoch: str, head: int, oldest: int) -> None:
-        """Stand at the head of an epoch, with the ring filled from the log."""
+        """Stand at the head of an epoch, the first time with the ring filled from the log."""
         first = not self.epoch
-        fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0)
+        # Not where streams are open: who is reset goes live where the hub stands then.
+        fill = max(head - min(FILL_EVENTS, settings.STREAMS_RING_EVENTS), oldest - 1, 0) if first else head
         self.epoch, self.position, self.head, self.oldest = epoch, fill, head, oldest
         self.ring.clear(fill)
         self.replay.forget()
-        if not first:
-            logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
-            # Nobody is live during the filling: who is reset goes live where the hub stands then.
-            self.position = head
-            self.ring.clear(head)
-            for subscriber in self.audience:
-                subscriber.reset("epoch")
-            self.audience.recheck()  # a change of access may lie between the two histories
+        if first:
+            await self._advance(head)
             return
-        await self._advance(head)
+        logger.warning("A new epoch of the log began; open streams are reset.", extra={"epoch": epoch})
+        for subscriber in self.audience:
+            subscriber.reset("epoch")
+        self.audience.recheck()  # a change of access may lie between the two histories
 
     async def _advance(self, target: int) -> None:
         """Read the log up to a position of this epoch by pages; jump where the ring could not hold it."""
@@ -319,6 +318,7 @@ class Hub:
         self.position = position
         self.ring.clear(position)
         self.replay.forget()  # what was erased in the gap nobody says here any more
+        self.audience.recheck()  # nor who may no longer read, or hides
 
     async def _watch(self) -> None:
         """Look at the log every second, and read it where no batch brought what it holds."""

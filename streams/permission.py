@@ -162,11 +162,10 @@ async def admit_again(reader: Reader, choose: Choose, *, field: str = "") -> Adm
     return await sync_to_async(ask, thread_sensitive=False)()
 
 
-async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
-    """Tell whether the session or token lives, and its user may log in and read the channels."""
+async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> Reader | None:
+    """Return who reads, as they are now; None where the session or token, or the permission, is gone."""
     try:
         again, _ = await admit_again(reader, lambda user: sorted(channels))
     except TickertapeError:
-        return False
-    # Who hides, or shows themselves, is heard of; a hub that missed it learns it from their next opening.
-    return (again.user_id, again.hidden) == (reader.user_id, reader.hidden)
+        return None
+    return again if again.user_id == reader.user_id else None

@@ -37,7 +37,7 @@ ROUND = 8  # reports in which every place is said to be kept: well within KEEP_S
 LOOKS = 5  # reports in which every connection is looked at, whether its peer is still there
 ANSWER_SECONDS = 1.0  # longest that a report waits for Redis, to connect and to answer each
 SAY_MS = 900  # between two frames of one item, at the least; below a second, which a report is not exact to
-NOBODY = ""  # stands at an item for those who do not want to be shown there; Redis is not told
+NOBODY = ""  # stands at an item for those who are not to be shown there; Redis is not told
 AT_ONCE = 200  # people or places of one question: neither Redis nor the loop is held up by a crowd
 
 _WISH = f"\nevent: {PreferencesChanged.name()}\n".encode()
@@ -73,9 +73,7 @@ class Reporter:
     # --- within one turn of the loop --------------------------------------------------------------
 
     def come(self, subscriber: Subscriber) -> None:
-        """Count a subscriber in, if it is one of our users: an issuer's have no name to be shown by."""
-        if not subscriber.reader.is_user:
-            return
+        """Count a subscriber in."""
         self._counted[subscriber] = False
         self._count(subscriber)
 
@@ -90,13 +88,19 @@ class Reporter:
             if event.frame.find(_WISH, 0, _HEAD) < 0:
                 continue
             said = json.loads(event.data)
+            if "presence" not in said:
+                continue  # of a process from before one could hide: it leaves that as it is
             for subscriber in list(self._of_user(said["user_id"])):
-                counted = self._counted.get(subscriber) is False
-                if counted:
-                    self._discount(subscriber)
-                subscriber.reader = replace(subscriber.reader, hidden=said.get("presence") == "hidden")
-                if counted:
-                    self._count(subscriber)
+                self.hide(subscriber, said["presence"] == "hidden")
+
+    def hide(self, subscriber: Subscriber, hidden: bool) -> None:
+        """Show others no more what somebody has open, or again."""
+        counted = self._counted.get(subscriber) is False
+        if counted:
+            self._discount(subscriber)
+        subscriber.reader = replace(subscriber.reader, hidden=hidden)
+        if counted:
+            self._count(subscriber)
 
     def _count(self, subscriber: Subscriber) -> None:
         reader = subscriber.reader
@@ -105,7 +109,8 @@ class Reporter:
             if user_id not in people:
                 self._changed.setdefault(place, set()).add(user_id)
             people[user_id] = people.get(user_id, 0) + 1
-        self._names.setdefault(reader.user_id, presence.person(reader.user_id, reader.username))
+        if reader.is_user:
+            self._names.setdefault(reader.user_id, presence.person(reader.user_id, reader.username))
 
     def _discount(self, subscriber: Subscriber) -> None:
         for place, user_id in _places(subscriber):
@@ -117,8 +122,9 @@ class Reporter:
                 if not people:
                     del self._here[place]
                     self._latest.pop(place, None)
-        if subscriber.reader.user_id not in self._here.get(ANYWHERE, ()):
-            del self._names[subscriber.reader.user_id]
+        reader = subscriber.reader
+        if reader.is_user and reader.user_id not in self._here.get(ANYWHERE, ()):
+            del self._names[reader.user_id]
 
     def latest(self, channels: Iterable[str]) -> list[bytes]:
         """Return what is known of the channels: who comes is told it first."""
@@ -185,7 +191,7 @@ class Reporter:
             self._begin_anew()
             dead = await self._beat(client, joining=True)
         if dead and not dead <= self._dead:
-            self._unburied.update(self._told)
+            self._unburied.update(self._told, self._here)
         self._dead = dead or frozenset()
         await self._say_changes(client)
 
@@ -311,9 +317,10 @@ async def _left_unsaid(pipe: Any, asked: list[str]) -> set[str]:
 
 
 def _places(subscriber: Subscriber) -> Iterator[tuple[str, str]]:
-    """Yield where somebody is, and as whom."""
+    """Yield where somebody is, and as whom; an issuer's users have no name to be shown by."""
     reader = subscriber.reader
-    yield ANYWHERE, reader.user_id
+    if reader.is_user:
+        yield ANYWHERE, reader.user_id
     for channel in subscriber.channels:
         if channel.startswith("item:"):
-            yield channel, NOBODY if reader.hidden else reader.user_id
+            yield channel, reader.user_id if reader.is_user and not reader.hidden else NOBODY

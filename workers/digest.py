@@ -7,6 +7,7 @@ certainly did not take, for a reason that passes, is given back and waits, too.
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from smtplib import (
     SMTP,
     SMTPException,
@@ -25,6 +26,7 @@ from django.utils import timezone
 
 from events import digests
 from events.digests import Digest
+from workers.handle import insist
 
 logger = logging.getLogger(__name__)
 
@@ -108,22 +110,23 @@ def _mail(user_id: int, line: Line) -> bool:
             line.send(_write(digest, line.server))
         except (SMTPException, OSError, ValueError) as error:  # the last for what is no address
             line.close()
-            if not _give_up(digest, error, line) and used:
-                continue  # perhaps it takes so many of one connection: what is given back goes by another
+            # Perhaps it takes so many of one connection: what is given back goes by another.
+            if not _give_up(digest, error, line, at_once=used > 0) and used:
+                continue
             return False
-        digests.sent(digest)
+        insist(partial(digests.sent, digest))
         return True
 
 
-def _give_up(digest: Digest, error: Exception, line: Line) -> bool:
+def _give_up(digest: Digest, error: Exception, line: Line, *, at_once: bool) -> bool:
     """Give a claim back where that cannot send it twice and may send it once; tell whether it is over."""
     over = not _passes(error, line.handed)
+    if over:
+        insist(lambda: digests.failed(digest, error))
+    else:
+        insist(lambda: digests.give_back(digest, at_once=at_once))
     said = "A digest may not have been sent; it is not tried again." if over else "A digest waits."
     logger.warning(said, extra={"correlation_id": str(digest.correlation_id), "error": type(error).__name__})
-    if over:
-        digests.failed(digest, error)
-    else:
-        digests.give_back(digest)
     return over
 
 

@@ -56,7 +56,8 @@ class Inbox(models.Model):
     broadcasts_to = models.BigIntegerField(
         default=0, db_default=0
     )  # likewise, the last `alert_id` of broadcasts
-    digested_at = models.DateTimeField(null=True)  # when the last digest was claimed: one a day
+    # When the last digest was claimed: one a day; earlier where it was put off.
+    digested_at = models.DateTimeField(null=True)
 
     class Meta:
         """Its plural."""

@@ -359,6 +359,8 @@ def test_when_a_token_is_over_another_one_is_asked_for(stack, server, open_app, 
 
     app.hears("one", "two", name="tokens")
     assert app.page.evaluate("app.refused") == []
+    if way in ("websocket", "poll"):  # which say why they are refused, and stay what they are
+        assert [url for url in app.streams if "/streams/poll/" not in url] == []
 
 
 @pytest.mark.parametrize("way", WAYS)

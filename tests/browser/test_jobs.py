@@ -206,6 +206,35 @@ def test_what_a_job_sends_is_on_its_card_in_every_tab_also_late(panel, crew):
         expect(tab.jobs.first.get_by_role("list", name="What it sent")).to_have_text('{"try":1}')
 
 
+def polls(tab) -> int:
+    """Load the page anew, and return how often it asked what its jobs sent."""
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.reload()
+    tab.open_jobs()
+    tab.shows_job("Done")
+    return sum("/streams/poll/" in url for url in asked)
+
+
+def test_what_jobs_sent_is_asked_for_until_there_is_no_more_of_it(panel, crew):
+    """Each answer has a job's state as well, which is always there."""
+    tab = panel()
+    crew.login("alice").post("/api/jobs/tells", json={"many": 1, "seconds": 0})
+    tab.shows_job("Done")
+
+    assert polls(tab) == 2
+
+
+def test_of_a_job_that_sent_more_than_is_asked_for_nothing_old_is_shown_as_the_latest(panel, crew):
+    tab = panel()
+    crew.login("alice").post("/api/jobs/floods", json={"many": 25})
+    tab.shows_job("Done")
+    assert tab.jobs.first.locator(".job__sent li").last.text_content().startswith("24 ")
+
+    assert polls(tab) == 20
+    expect(tab.jobs.first.locator(".job__sent li")).to_have_count(0)
+
+
 def test_every_tab_says_that_a_job_is_to_stop_also_late(panel, crew):
     here, there = panel(), panel()
     crew.login("alice").post("/api/jobs/deaf", json={"seconds": 60})

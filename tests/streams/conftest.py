@@ -184,8 +184,8 @@ def permitted():
 async def hub(world, permitted):
     """A hub that has read the log and listens to Valkey."""
 
-    async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
-        return permitted["answer"]
+    async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> Reader | None:
+        return reader if permitted["answer"] else None
 
     hub = Hub(permitted=still_permitted)
     await hub.start()

@@ -289,6 +289,32 @@ async def test_from_before_what_is_remembered_it_is_reset_and_not_doubled(
         assert ns(await stream.until("stream.live")) == []
 
 
+async def test_what_came_before_a_reset_of_the_stream_does_not_come_again(quiet, world, hub, talk, one):
+    """As where the log was pruned past a slow reader: what was brought below it is not known any more."""
+    a, b, _ = one
+    begin = hub.cursor
+    async with talk.opened(a) as stream:
+        await stream.until("stream.open")
+        await told(world, hub, 1, channels=[a, b])
+        assert await stream.take(1) == [1]
+        stream.conversation._subscriber.reset("pruned")
+        assert ns(await stream.until("stream.reset")) == []
+        await stream.say(add=[b], after=str(begin))
+        assert ns(await stream.until("stream.channels")) == []
+        await told(world, hub, 2, channels=[a, b])
+        assert await stream.take(1) == [2]
+
+
+async def test_a_reset_at_the_opening_keeps_nothing_from_what_is_added(quiet, world, hub, talk, one):
+    a, b, _ = one
+    begin = hub.cursor
+    await told(world, hub, 1, channels=[a, b])
+    async with talk.opened(a, cursor="garbage") as stream:
+        await stream.until("stream.reset")
+        await stream.say(add=[b], after=str(begin))
+        assert await stream.take(1) == [1]
+
+
 @pytest.mark.parametrize("after", ["garbage", "pruned"])
 async def test_what_a_reset_left_out_is_not_taken_for_brought(quiet, world, hub, talk, one, after):
     a, b, c = one

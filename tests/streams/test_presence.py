@@ -15,11 +15,12 @@ from django.http import HttpRequest
 from events import log, preferences
 from events.channels import Channel, user_channel
 from events.preferences import PreferencesChanged
-from streams import presence, reporter
+from streams import presence, reporter, sse
+from streams.batch import Published
 from streams.hub import Hub
 from streams.permission import admit, still_permitted
 from streams.presence import ANYWHERE, PresenceChanged, connected_users, people_key, present
-from streams.reader import Reader
+from streams.reader import Grant, Reader
 from streams.subscriber import Subscriber
 from tests.events.support import Api
 from tests.proxy import Proxy
@@ -27,6 +28,7 @@ from tests.streams.conftest import ITEM, Stream
 from tests.streams.test_hub import until
 
 NAMES = {1: "alice", 2: "bob", 3: "carol"}
+FOREIGN = Grant("elsewhere|2", frozenset([ITEM]), 2**40, "", "", issuer="elsewhere", key="1")
 
 
 @pytest.fixture(autouse=True)
@@ -43,17 +45,19 @@ class Process:
     """A hub of its own, as another web process has."""
 
     def __init__(self, **more):
+        self.hidden = None  # whether everybody is, as the database has it
+
         async def permitted(reader, channels):
-            return True
+            return reader if self.hidden is None else replace(reader, hidden=self.hidden)
 
         self.hub = Hub(permitted=permitted, **more)
         self.streams = contextlib.AsyncExitStack()
 
     @contextlib.asynccontextmanager
-    async def open(self, user, *channels, hidden=False, since=None):
+    async def open(self, user, *channels, since=None, **more):
         """Open a stream that is read until it is closed; yield the states of presence that it was told."""
         channels = frozenset(map(Channel, channels or (ITEM,)))
-        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"), hidden=hidden)
+        reader = Reader(user_id=str(user), username=NAMES.get(user, f"u{user}"), **more)
         subscriber = Subscriber(self.hub, channels, reader, since=since or self.hub.cursor)
         stream = Stream(subscriber, None)
         told = []
@@ -203,6 +207,19 @@ async def test_the_people_of_a_process_that_died_are_gone_soon(begin, world):
         await sees(bob, "bob", seconds=presence.ALIVE_SECONDS + 5)
         assert await asked(world) == (["bob"], 1)
         assert await world.run(connected_users) == {2}
+
+
+@pytest.mark.parametrize("who", ["one who hides", "an issuer's user"])
+async def test_the_dead_are_gone_also_for_who_is_not_shown_and_alone_in_a_process(begin, who):
+    """Redis was told of nobody at that place by the process that lives."""
+    more = {"hidden": True} if who == "one who hides" else {"grant": FOREIGN}
+    one, other = await begin(), await begin()
+    async with contextlib.AsyncExitStack() as opened, other.open(2, **more) as told:
+        await opened.enter_async_context(one.open(1))
+        await sees(told, "alice")
+        await one.die()
+        await sees(told, seconds=presence.ALIVE_SECONDS + 5)
+    assert other.hub.presence._here == other.hub.presence._names == {}
 
 
 async def test_a_place_opened_after_a_death_does_not_keep_the_dead(begin, world):
@@ -390,6 +407,18 @@ async def test_who_hides_while_they_are_there_is_gone_and_back_when_they_show_th
         assert process.hub.presence._here == process.hub.presence._names == {}
 
 
+async def test_what_an_older_process_wrote_shows_nobody_who_hides(begin, world):
+    """It knew nothing of hiding, and left it as it is."""
+    process = await begin()
+    async with process.open(1) as alice, process.open(2, hidden=True):
+        await sees(alice, "alice")
+        [bob] = process.hub.audience.of_user("2")
+        said = {"user_id": "2", "types": {}, "quiet_start": None, "quiet_end": None, "time_zone": "UTC"}
+        frame = sse.message(said, event="PreferencesChanged", last_id="e-9")
+        process.hub.presence.heed([Published(9, (user_channel(2),), frame)])
+        assert bob.reader.hidden
+
+
 async def test_who_fell_silent_and_hid_comes_back_hidden(begin, world):
     process = await begin()
     async with process.open(1) as alice, process.open(2):
@@ -414,9 +443,43 @@ async def test_who_hides_between_the_check_and_the_opening_is_hidden(begin, worl
     assert not any("bob" in names(state) for state in alice)
 
 
+async def test_a_choice_that_a_process_missed_is_found_by_the_recheck_and_ends_nothing(begin):
+    """As after a gap that was too long to be read."""
+    process = await begin()
+    async with process.open(1) as alice, process.open(1) as tab:
+        for told in (alice, tab):
+            await sees(told, "alice")
+        for chosen, seen in ((True, ()), (False, ("alice",))):
+            process.hidden = chosen
+            process.hub.audience.recheck()
+            for told in (alice, tab):
+                await sees(told, *seen)
+        assert all(stream.live for stream in process.hub.audience)
+
+
+async def test_a_choice_that_comes_while_a_recheck_asks_is_the_later_one(begin, monkeypatch):
+    process = await begin()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(reader, channels):
+        asked.set()
+        await answer.wait()
+        return replace(reader, hidden=False)  # as it was when it was asked
+
+    monkeypatch.setattr(process.hub.audience, "_permitted", slowly)
+    async with process.open(1, hidden=True):
+        await until(lambda: process.hub.connections)
+        [alice] = process.hub.audience
+        process.hub.audience.recheck()
+        await asked.wait()
+        process.hub.presence.hide(alice, True)
+        answer.set()
+        await asyncio.sleep(0.2)
+        assert alice.reader.hidden
+
+
 @pytest.mark.parametrize("chosen", ["hidden", "shown"])
-async def test_a_stream_whose_process_missed_the_choice_is_opened_anew(users, world, chosen):
-    """As after a gap that was too long to be read: the recheck sees it."""
+async def test_a_recheck_asks_whether_somebody_hides(users, world, chosen):
     channels = frozenset([user_channel(users.bob.pk)])
 
     def admitted():
@@ -429,8 +492,8 @@ async def test_a_stream_whose_process_missed_the_choice_is_opened_anew(users, wo
 
     reader, _ = await world.run(admitted)
     assert reader.hidden == (chosen == "hidden")
-    assert await still_permitted(reader, channels)
-    assert not await still_permitted(replace(reader, hidden=not reader.hidden), channels)
+    for before in (reader, replace(reader, hidden=not reader.hidden)):
+        assert await still_permitted(before, channels) == reader
 
 
 # --- Redis away ---------------------------------------------------------------------------------------

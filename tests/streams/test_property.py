@@ -545,8 +545,8 @@ class Story(RuleBasedStateMachine):
     # --- how ---------------------------------------------------------------------------------------
 
     def _process(self) -> Process:
-        async def permitted(reader: Reader, channels: frozenset[Channel]) -> bool:
-            return (reader.user_id, channels) not in self.lost
+        async def permitted(reader: Reader, channels: frozenset[Channel]) -> Reader | None:
+            return None if (reader.user_id, channels) in self.lost else reader
 
         process = Process(self.bench, permitted=permitted)
         self.bench.run(process.start())

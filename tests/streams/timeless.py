@@ -124,7 +124,7 @@ class Process(Hub):
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def start(self) -> None:
-        for follow in (self._watch(), self._listen(), self.audience.keep_permitted()):
+        for follow in (self._watch(), self._listen(), self.audience.keep_permitted(self.presence.hide)):
             self._tasks.append(asyncio.create_task(follow))
 
     def cease(self) -> None:

@@ -1,5 +1,6 @@
 """The digest: mailed when it is time, at most once, with a way out of it."""
 
+import contextlib
 import re
 import socket
 from datetime import timedelta
@@ -16,6 +17,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -66,6 +69,12 @@ def a_day_later():
     Notification.objects.update(since=a_day_ago)
     Broadcast.objects.update(starts_at=a_day_ago)
     Inbox.objects.exclude(digested_at=None).update(digested_at=a_day_ago)
+
+
+def an_hour_later():
+    """Make the last mails, and tries of one, an hour older."""
+    an_hour = timedelta(hours=1, seconds=1)
+    Inbox.objects.exclude(digested_at=None).update(digested_at=F("digested_at") - an_hour)
 
 
 def mailed():
@@ -340,10 +349,10 @@ def test_what_was_certainly_not_taken_for_a_reason_that_passes_is_mailed_later(
     assert mailbox.got == []
     assert not Email.objects.exists(), "it waits, as if it had not been claimed"
     row = Inbox.objects.get(pk=alice.pk)
-    assert (row.digested_to, row.broadcasts_to, row.digested_at) == (
-        before.digested_to, before.broadcasts_to, before.digested_at
-    )  # fmt: skip
+    assert (row.digested_to, row.broadcasts_to) == (before.digested_to, before.broadcasts_to)
     mailbox.fail = ""
+    assert mailed() == 0
+    an_hour_later()
 
     assert [mailed(), mailed()] == [1, 0]
 
@@ -369,6 +378,63 @@ def test_what_was_certainly_not_taken_for_a_reason_that_passes_is_mailed_later(
 )
 def test_only_what_was_certainly_not_taken_and_may_be_later_passes(error, handed, passes):
     assert digest._passes(error, handed) is passes
+
+
+def test_those_whose_mails_are_put_off_are_not_tried_each_time(mailbox, readers, monkeypatch):
+    """A run has time for some only, and begins with the same ones: they would keep the others from theirs."""
+    claim, tried = digests.claim, []
+
+    def noted(user_id, at):
+        tried.append(user_id)
+        return claim(user_id, at)
+
+    monkeypatch.setattr(digests, "claim", noted)
+    mailbox.fail = "RCPT 450"
+
+    assert [mailed(), mailed()] == [0, 0]
+
+    assert tried == [reader.pk for reader in readers]
+    an_hour_later()
+    mailbox.fail = ""
+    assert mailed() == 5
+
+
+@pytest.mark.parametrize("fail", ["", "RCPT", "RCPT 450"])
+def test_a_database_that_is_gone_for_a_moment_after_a_mail_loses_nothing(
+    users, alice, item, mailbox, monkeypatch, fail
+):
+    say(users.bob, item)
+    a_day_later()
+    mailbox.fail = fail
+    send = digest.Line.send
+
+    def then_lose_the_database(*given):
+        try:
+            send(*given)
+        finally:
+            with contextlib.suppress(OperationalError), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(digest.Line, "send", then_lose_the_database)
+
+    assert mailed() == (not fail)
+    found = [(email.sent_at is not None, email.error) for email in Email.objects.all()]
+    assert found == {"": [(True, "")], "RCPT": [(False, "SMTPRecipientsRefused")], "RCPT 450": []}[fail]
+    assert types_on(f"user:{alice.pk}").count("EmailSent") == (not fail)
+
+
+def test_what_is_said_twice_to_be_sent_was_sent_once(users, alice, item):
+    """As where the database committed it, and the answer was lost."""
+    say(users.bob, item)
+    a_day_later()
+    claimed = digests.claim(alice.pk, timezone.now())
+    digests.sent(claimed)
+    at = Email.objects.get().sent_at
+
+    digests.sent(claimed)
+
+    assert Email.objects.get().sent_at == at
+    assert types_on(f"user:{alice.pk}").count("EmailSent") == 1
 
 
 def test_a_claim_that_is_given_back_late_leaves_a_later_one_alone(users, alice, item):

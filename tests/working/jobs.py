@@ -5,6 +5,7 @@ import threading
 import time
 
 from celery import current_task
+from django.conf import settings
 
 from events import jobs
 from workers.jobs import Params, job
@@ -74,6 +75,13 @@ def tells(handle, params):
     handle.send(event="my_event", data={"x": 1})
     handle.progress(params.many, params.many, "all")
     return time.monotonic() - began
+
+
+@job("floods", params=Act)
+def floods(handle, params):
+    """Send things of which each fills a page."""
+    for n in range(params.many):
+        handle.send(f"{n} " + "x" * settings.STREAMS_WRITE_BYTES)
 
 
 @job("late", params=Act)

@@ -44,7 +44,7 @@ export class Connection {
   #looking = null;
   #failures = 0;
   #denied = 0;
-  #seeing = false; // it was refused, and the browser does not say why: the next try is by one that does
+  #seeing = false; // it was refused, and the browser does not say why: until it opens, go by a way that does
   #openedAt = null;
   #heard = 0;
   #looked = 0;
@@ -106,7 +106,6 @@ export class Connection {
     const way = this.#seeing ? fetchStream : this.#ways[this.#way % this.#ways.length];
     const { watchdog, blindWatchdog } = this.#options;
     this.#patience = way === eventSource ? blindWatchdog : watchdog;
-    this.#seeing = false;
     this.#heard = this.#looked = Date.now();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
     this.#stop = way(at, {
@@ -146,6 +145,7 @@ export class Connection {
     if (type !== "stream.end" && !this.#openedAt) {
       clearTimeout(this.#timer);
       this.#denied = 0;
+      this.#seeing = false;
       this.#openedAt = Date.now();
       this.#reason = undefined;
     }
@@ -176,7 +176,7 @@ export class Connection {
     if (method) return this.close("over", { reason: this.#reason ?? "cut" }); // never sent twice
     if (steady) this.#failures = 0;
     if (shut) this.#way += 1;
-    this.#seeing = untold || denied;
+    this.#seeing = untold || (denied && this.#seeing); // the other ways say why themselves
     const wait = pause(this.#failures, retry);
     this.#failures += 1;
     this.#becomes("offline", { reason: this.#reason ?? "cut", problem });

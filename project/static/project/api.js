@@ -104,7 +104,7 @@ export function freshKey() {
 
 const seg = encodeURIComponent;
 const inbox = "/api/notifications";
-const SENT_PAGES = 20; // of jobs' events: what more they sent, nobody reads in a card
+const SENT_PAGES = 20; // of jobs' events: to find the latest behind them would take too long
 
 export const api = {
   logIn: (username, password) => send("POST", "/api/session", { body: { username, password } }),
@@ -127,7 +127,7 @@ export const api = {
   attend: (id, what, wanted) => call(wanted ? "PUT" : "DELETE", `/api/items/${seg(id)}/${what}`),
   jobs: (query, signal) => call("GET", `/api/jobs?${new URLSearchParams(query)}`, { signal }),
   startJob: (name, params, key) => call("POST", `/api/jobs/${seg(name)}`, { body: params, key }),
-  /** Return `[id, payload]` of all that some jobs sent so far, in its order. */
+  /** Return `[id, payload]` of all that some jobs sent so far, in its order; nothing where it is too much. */
   sentBy: async (ids, signal) => {
     const sent = [];
     let after = "earliest";
@@ -135,10 +135,10 @@ export const api = {
       const query = new URLSearchParams([...ids.map((id) => ["channel", `job:${id}`]), ["after", after], ["wait", 0]]);
       const { events, cursor } = await call("GET", `/streams/poll/?${query}`, { signal });
       for (const { id, event, data } of events) if (event === "JobSent") sent.push([id, data]);
-      if (!events.length) break;
+      if (!events.some(({ id }) => id)) return sent; // what has none is how they stand, and comes each time
       after = cursor;
     }
-    return sent;
+    return []; // its beginning would be taken for the latest
   },
   cancelJob: (id) => call("DELETE", `/api/jobs/${seg(id)}`),
   activeBroadcasts: (signal) => call("GET", "/api/broadcasts/active", { signal }),
