@@ -4,7 +4,7 @@ import json
 import re
 
 from tests.commands import Running
-from tests.faults.people import new_item, settle
+from tests.faults.people import both, new_item, settle
 from tests.faults.wire import append
 from tests.stack import eventually
 
@@ -12,7 +12,8 @@ TOTAL = 200
 
 
 def test_a_restart_of_the_database_costs_a_tail_nothing(alone):
-    item = f"item:{new_item(alone.login('alice'))}"
+    clients = both(alone, "alice")
+    item = f"item:{new_item(clients['daphne'])}"
     settle(alone)
     with Running("tail", item, "--json", "--from", "earliest", env=alone.environment) as tailing:
         acknowledged: list[int] = []
@@ -29,6 +30,8 @@ def test_a_restart_of_the_database_costs_a_tail_nothing(alone):
         alone.postgres.process.wait(10)
         assert tailing.complaint() == "-- the database does not answer; waiting for it"
         alone.postgres.start()
+        # So that others find it as it was.
+        eventually(lambda: all(each.get("/api/items").status_code == 200 for each in clients.values()))
         write(range(TOTAL // 2, TOTAL))
 
         def heard() -> bool:
