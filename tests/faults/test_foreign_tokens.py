@@ -217,10 +217,10 @@ def test_who_is_connected_is_still_known_to_who_estimates_an_audience(rough, nob
 
 
 def test_a_process_that_is_told_nonsense_says_so_and_does_not_start(rough):
-    rough.launch("daphne8", STREAMS_TOKEN_ISSUERS='[{"issuer": "a"}]')
-    assert rough.processes["daphne8"].wait(30) == 1
-    del rough.processes["daphne8"]
-    said = rough.log("daphne8").read_text()
+    rough.launch("daphne27", STREAMS_TOKEN_ISSUERS='[{"issuer": "a"}]')
+    assert rough.processes["daphne27"].wait(30) == 1
+    del rough.processes["daphne27"]
+    said = rough.log("daphne27").read_text()
     assert said.splitlines() == [
         "tickertape: STREAMS_TOKEN_ISSUERS is not right: 0.channels: Field required."
     ]
