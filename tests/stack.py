@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -91,6 +92,15 @@ class Stack:
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT, env=self.environment, check=True, text=True, stdout=subprocess.PIPE,
         ).stdout  # fmt: skip
+
+    def api_key(self, *, channels: str, types: str) -> str:
+        """Make an API key for the channels and types of a pattern each; return its secret."""
+        code = (
+            "from events.ingest import make_key;"
+            f"print(make_key(name='x', channels=[{channels!r}], types=[{types!r}])[1])"
+        )
+        [secret] = re.findall(r"tt_\S+", self.manage("shell", "--verbosity=0", "-c", code))
+        return secret
 
     # --- processes --------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """What a program appends arrives in a browser and in Python as it was, whatever JSON it holds."""
 
 import json
-import re
 
 import pytest
 from tickertape_client import Client
@@ -47,11 +46,7 @@ LISTEN = """(url) => {
 
 @pytest.fixture(scope="module")
 def key(stack) -> str:
-    code = (
-        "from events.ingest import make_key;"
-        "print(make_key(name='x', channels=['item:*'], types=['RoundTripped'])[1])"
-    )
-    return re.search(r"tt_\S+", stack.manage("shell", "--verbosity=0", "-c", code))[0]
+    return stack.api_key(channels="item:*", types="RoundTripped")
 
 
 @on_both
