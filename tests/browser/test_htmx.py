@@ -75,7 +75,7 @@ def test_comments_come_edited_and_go_as_html_and_nothing_else(server, alice, ite
 )
 def test_what_users_type_is_text_live_and_in_the_list(stack, alice, item, open_tab, text):
     tab = open_tab("bob", f"/demo/htmx/{item}/")
-    tab.page.wait_for_function("document.querySelector('#comments')")
+    expect(tab.page.locator("#comments")).to_be_attached()
     comment(alice, item, text)
     comment(alice, item, "after it")
 
