@@ -22,9 +22,9 @@ from django.http import HttpRequest
 
 from events.errors import BadRequest, TickertapeError
 from streams import opening, permission, sse
+from streams.connection import Connection
 from streams.conversation import Conversation, error_frame
 from streams.permission import Admitted, Choose
-from streams.response import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,9 @@ connections closed, thread gone), then lets the response stream by itself.
 import asyncio
 import contextlib
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
@@ -20,31 +19,12 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from events.errors import BadRequest
 from events.http import problem
 from streams import sse
+from streams.connection import Connection, Receive, Send
 from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-
 OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
-
-# For how long a reader that is behind may go on reading what was written before the end: what it
-# may no longer have, or whom a stopping process waits for, is cut off.
-LAST_SECONDS = {"revoked": 0.4, "drain": 2.0}
-
-
-class Link(Protocol):
-    """What our server entry tells of a connection, as `scope["extensions"]["tickertape"]`."""
-
-    def outstanding(self) -> int:
-        """Return the bytes written that the peer has not acknowledged."""
-
-    def silent(self) -> bool:
-        """Tell whether the peer seems to be lost: it acknowledges nothing of what it is sent."""
-
-    def abort(self) -> None:
-        """Cut the connection; what was not sent is lost."""
 
 
 class Outliving(ABC, StreamingHttpResponse):
@@ -52,7 +32,7 @@ class Outliving(ABC, StreamingHttpResponse):
 
     subscriber: Subscriber | None = None
 
-    async def stream(self, connection: "Connection") -> None:
+    async def stream(self, connection: Connection) -> None:
         """Write the chunks until they end, the client leaves or it is cut off."""
         connection.cut = asyncio.current_task().cancel  # type: ignore[union-attr]
         if self.subscriber is not None:
@@ -75,10 +55,10 @@ class Outliving(ABC, StreamingHttpResponse):
             leaving.cancel()
 
     @abstractmethod
-    async def deliver(self, connection: "Connection") -> None:
+    async def deliver(self, connection: Connection) -> None:
         """Write it."""
 
-    async def start(self, connection: "Connection") -> None:
+    async def start(self, connection: Connection) -> None:
         """Write status and headers."""
         headers = [(name.lower().encode(), value.encode()) for name, value in self.items()]
         headers += [(b"set-cookie", cookie.OutputString().encode()) for cookie in self.cookies.values()]
@@ -114,7 +94,7 @@ class EventStream(Outliving):
         """Have the chunks go through another generator, which closes theirs."""
         self._chunks = change(self._chunks)
 
-    async def deliver(self, connection: "Connection") -> None:
+    async def deliver(self, connection: Connection) -> None:
         """Write the chunks as they come."""
         async with contextlib.aclosing(self._chunks) as chunks:
             await self.start(connection)
@@ -132,7 +112,7 @@ class Later(Outliving):
         self._make = make
         self.subscriber = subscriber
 
-    async def deliver(self, connection: "Connection") -> None:
+    async def deliver(self, connection: Connection) -> None:
         """Write the response when there is one, with the headers that this one was given meanwhile."""
         made = await self._make()
         self.status_code = made.status_code
@@ -143,121 +123,6 @@ class Later(Outliving):
         for begin in range(0, len(made.content), settings.STREAMS_WRITE_BYTES):
             await connection.write(made.content[begin : begin + settings.STREAMS_WRITE_BYTES])
         await connection({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class Connection:
-    """One ASGI connection, callable as its `send`.
-
-    Remembers that the client left, and cuts off a reader that takes nothing for the set time.
-    """
-
-    __slots__ = ("_last", "_link", "_receive", "_room", "_send", "cut", "over", "response")
-
-    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        # For the body: Django would keep all of it, and only then refuse it for its size.
-        self._room: float = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or float("inf")
-        self._link: Link | None = scope.get("extensions", {}).get("tickertape")
-        self.response: Outliving | None = None
-        self.cut: Callable[[], object] | None = None  # ends the stream, while there is one
-        self.over = False  # the client left, or was cut off
-        self._last: asyncio.TimerHandle | None = None
-
-    async def __call__(self, message: Any) -> None:
-        """Send as the server does."""
-        await self._send(message)
-
-    async def receive(self) -> Any:
-        """Receive, and note a disconnect: it is said only once, and the request may hear it first.
-
-        Of a body that is too large the piece that makes it so is the last one; the rest is dropped.
-        """
-        message = await self._receive()
-        while self._room < 0 and message["type"] == "http.request":
-            message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.end()
-            return message
-        self._room -= len(message.get("body", b""))
-        return {**message, "more_body": False} if self._room < 0 else message
-
-    async def hear(self) -> None:
-        """Listen for the client's leaving."""
-        while not self.over:
-            await self.receive()
-
-    def end(self) -> None:
-        """End the stream: there is nobody to write to."""
-        self.over = True
-        if self.cut is not None:
-            self.cut()
-
-    def expect_end(self, reason: str) -> None:
-        """Cut the connection off unless the stream, which was told to end, does so soon."""
-        if self._last is None and reason in LAST_SECONDS:
-            self._last = asyncio.get_running_loop().call_later(LAST_SECONDS[reason], self.abort)
-
-    def silent(self) -> bool:
-        """Tell whether the peer seems to be lost, though the connection is not."""
-        return self._link is not None and self._link.silent()
-
-    def settle(self) -> None:
-        """Note that the stream has ended: nothing is left to cut off."""
-        self.cut = None
-        if self._last is not None:
-            self._last.cancel()
-
-    def abort(self) -> None:
-        """Cut the connection; what was not sent is lost."""
-        if self._link is not None:
-            self._link.abort()
-        self.end()
-
-    async def write(self, chunk: bytes) -> None:
-        """Write a piece of the body, as soon as the reader's speed allows."""
-        await self.pass_on({"type": "http.response.body", "body": chunk, "more_body": True})
-
-    async def pass_on(self, message: Any) -> None:
-        """Send as the server does, and cut off a reader that takes nothing meanwhile."""
-        watch = _StallWatch(self._link, self.abort)
-        try:
-            await self._send(message)
-        finally:
-            watch.stop()
-
-
-class _StallWatch:
-    """Looks, while a write waits, whether the peer takes anything; cuts it off where not."""
-
-    __slots__ = ("_cut", "_least", "_link", "_since", "_timer")
-
-    def __init__(self, link: Link | None, cut: Callable[[], None]) -> None:
-        self._link = link
-        self._cut = cut
-        self._least: int | None = None
-        self._since = 0.0
-        self._again()
-
-    def stop(self) -> None:
-        """Stop looking: the write is done."""
-        self._timer.cancel()
-
-    def _again(self) -> None:
-        wait = settings.STREAMS_STALL_SECONDS / 4
-        self._timer = asyncio.get_running_loop().call_later(wait, self._look)
-
-    def _look(self) -> None:
-        now = time.monotonic()
-        outstanding = self._link.outstanding() if self._link else 0
-        if self._least is None or outstanding < self._least:
-            self._least = outstanding
-            self._since = now
-        elif now - self._since >= settings.STREAMS_STALL_SECONDS * 3 / 4:
-            logger.info("A reader that took nothing was cut off.", extra={"outstanding": outstanding})
-            self._cut()
-            return
-        self._again()
 
 
 class Handler(ASGIHandler):

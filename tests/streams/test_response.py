@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from streams.response import Connection, EventStream
+from streams.connection import Connection
+from streams.response import EventStream
 
 
 class Server:
