@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ from daphne.server import Server as DaphneServer
 from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
+from twisted.web import http
 from zope.interface import implementer
 
-from project.link import silent, unacknowledged, with_link
+from project.link import LAST_CHUNK, chunk, silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
+    from streams.connection import Owner
 
 CLOSE_SECONDS = 5  # an application may take after its client left
 NEVER = 10**9  # seconds
@@ -77,8 +80,7 @@ class Gate:
         transport = self._transport()
         if transport is None:
             return 0
-        waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return int(waiting) + unacknowledged(transport.fileno())
+        return waiting(transport) + unacknowledged(transport.fileno())
 
     def silent(self) -> bool:
         """Tell whether the peer seems to be lost."""
@@ -91,11 +93,115 @@ class Gate:
         if transport is not None:
             transport.abortConnection()
 
+    def take_over(self, owner: "Owner") -> "Sink | None":
+        """Put a sink in the place of Twisted's channel, and Daphne's request, of which nothing is left."""
+        request, channel = self._protocol, getattr(self._protocol, "channel", None)
+        if channel is None or not channel.transport.connected or channel.transport.disconnecting:
+            return None
+        http.Request.write(request, b"")  # type: ignore[no-untyped-call]  # the head
+        transport = channel.transport
+        channel.setTimeout(None)
+        channel.requests.clear()
+        channel.transport = request.channel = request.transport = None
+        request.server.connections.pop(request, None)
+        return Sink(transport, owner, chunked=bool(request.chunked))
+
     def _transport(self) -> Any:
         if isinstance(self._protocol, ws_protocol.WebSocketProtocol):
             return self._protocol.transport
         channel = getattr(self._protocol, "channel", None)  # Twisted takes it from a request that is over
         return None if channel is None else channel.transport
+
+
+@implementer(IPushProducer)
+class Sink:
+    """A connection without Daphne: written to past Twisted, which is asked where the kernel has no room."""
+
+    __slots__ = ("_chunked", "_fd", "_owner", "_room", "is_full", "transport")
+
+    def __init__(self, transport: Any, owner: "Owner", *, chunked: bool) -> None:
+        self._chunked = chunked
+        self._owner: Owner | None = owner
+        self._room: asyncio.Future[None] | None = None
+        self._fd = transport.fileno()
+        self.is_full = waiting(transport) > 0
+        transport.unregisterProducer()
+        transport.bufferSize = 0  # paused is: the kernel did not take all
+        transport.registerProducer(self, True)
+        transport.producerPaused = self.is_full
+        transport.protocol = self
+        self.transport = transport
+        transport.resumeProducing()  # or nobody would hear of its end
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        rest = chunk(data) if self._chunked else data
+        if not self.is_full:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.abort()  # the client left: Twisted says so soon
+                return
+        if rest:
+            self.transport.write(rest)
+
+    async def drained(self) -> None:
+        """Wait until nothing waits."""
+        while self.is_full:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def close(self) -> None:
+        """End the body and, once all was sent, the connection."""
+        if self._chunked:
+            self.transport.write(LAST_CHUNK)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def outstanding(self) -> int:
+        """Return the bytes written that the peer has not acknowledged."""
+        return waiting(self.transport) + unacknowledged(self._fd)
+
+    def silent(self) -> bool:
+        """Tell whether the peer seems to be lost."""
+        return silent(getattr(self.transport, "socket", None))
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:  # noqa: N802 (Twisted's name)
+        """Hear that the kernel did not take all."""
+        if not self.is_full:
+            self.is_full = True
+            if self._owner is not None:
+                self._owner.full()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Hear that it did."""
+        self.is_full = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Hear that there is nobody to write to any more: the connection's loss is told, too."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Hear what a client says that has nothing more to say."""
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """Hear that the connection is gone."""
+        self._fd = -1  # the number may soon be another's
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.lost()
+
+
+def waiting(transport: Any) -> int:
+    """Return the bytes that a transport of Twisted's has not handed to the kernel."""
+    return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
 
 
 class Body(io.BytesIO):

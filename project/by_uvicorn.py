@@ -11,10 +11,11 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from project.link import silent, unacknowledged, with_link
+from project.link import LAST_CHUNK, chunk, silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
+    from streams.connection import Owner
 
 MESSAGES_WAITING = 4  # of a WebSocket's client, before nothing more is read of it
 PIECE_BYTES = 512  # of what came: 85 messages more, if they are the smallest
@@ -23,10 +24,11 @@ PIECE_BYTES = 512  # of what came: 85 messages more, if they are the smallest
 class AsyncioLink:
     """A connection of an asyncio transport."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_cycle", "_transport")
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, cycle: Any = None) -> None:
         self._transport = transport
+        self._cycle = cycle  # uvicorn's: a request and its response
 
     def outstanding(self) -> int:
         """Return the bytes written that the peer has not acknowledged."""
@@ -40,6 +42,75 @@ class AsyncioLink:
     def abort(self) -> None:
         """Cut the connection."""
         self._transport.abort()
+
+    def take_over(self, owner: "Owner") -> "AsyncioSink | None":
+        """Put a sink in the place of uvicorn's protocol, of which nothing is left."""
+        transport, cycle, protocol = self._transport, self._cycle, self._transport.get_protocol()
+        if transport.is_closing():
+            return None
+        sink = AsyncioSink(transport, owner, chunked=bool(cycle.chunked_encoding))
+        transport.set_protocol(sink)
+        transport.set_write_buffer_limits(high=0)  # paused is: the kernel did not take all
+        transport.resume_reading()  # or nobody would hear of its end
+        cycle.response_complete = True  # the application returns, and that is no fault
+        protocol.connections.discard(protocol)
+        protocol.cycle = protocol.parser = None  # which refer back
+        return sink
+
+
+class AsyncioSink(AsyncioLink, asyncio.Protocol):
+    """A connection without uvicorn."""
+
+    __slots__ = ("_chunked", "_owner", "_paused", "_room")
+
+    def __init__(self, transport: Any, owner: "Owner", *, chunked: bool) -> None:
+        super().__init__(transport)
+        self._owner: Owner | None = owner
+        self._chunked = chunked
+        self._paused = False
+        self._room: asyncio.Future[None] | None = None
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of the body; uvloop does so when this turn of the loop is over."""
+        self._transport.write(chunk(data) if self._chunked else data)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether some of it waits."""
+        return self._paused or self._transport.get_write_buffer_size() > 0
+
+    async def drained(self) -> None:
+        """Wait until nothing does."""
+        while self.is_full:
+            if self._paused:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            else:
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """End the body and, once all was sent, the connection."""
+        if self._chunked:
+            self._transport.write(LAST_CHUNK)
+        self._transport.close()
+
+    def pause_writing(self) -> None:
+        """Hear that the kernel did not take all."""
+        self._paused = True
+        if self._owner is not None:
+            self._owner.full()
+
+    def resume_writing(self) -> None:
+        """Hear that it did."""
+        self._paused = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Hear that the connection is gone."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.lost()
 
 
 class WebSocket(WebSocketsSansIOProtocol):
@@ -100,11 +171,12 @@ def run(entry: "Entry", listener: socket.socket) -> None:
     """Serve by uvicorn until a signal has drained it."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        cycle = getattr(send, "__self__", None)
+        transport = getattr(cycle, "transport", None)
         if transport is not None:
             # One write of a stream, not the usual three: it waits in the loop as long as its reader likes.
             transport.set_write_buffer_limits(high=settings.STREAMS_WRITE_BYTES)
-            scope = with_link(scope, AsyncioLink(transport))
+            scope = with_link(scope, AsyncioLink(transport, cycle))
         await entry(scope, receive, send)
 
     class Server(uvicorn.Server):

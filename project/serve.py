@@ -75,6 +75,7 @@ class Entry:
         self._application = application
         self._running = 0
         self._idle = asyncio.Event()
+        self._idle.set()
         self._leaving: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self.failed = False  # to begin
@@ -118,9 +119,10 @@ class Entry:
         hub = await switchboard.hub()
         logger.info("Draining.", extra={"streams": hub.connections})
         await hub.drain(settings.STREAMS_DRAIN_SECONDS)
-        if self._running:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), REQUEST_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await hub.audience.gone.wait()
+                await self._idle.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):  # a database that hangs does not keep us
                 await hub.stop()

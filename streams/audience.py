@@ -37,6 +37,8 @@ class Audience:
         self._by: dict[Key, set[Subscriber]] = {}
         self._permitted = permitted
         self._recheck_now = asyncio.Event()
+        self.gone = asyncio.Event()  # nobody is listening
+        self.gone.set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -49,6 +51,7 @@ class Audience:
         if self._full(subscriber):
             return False
         self._all.add(subscriber)
+        self.gone.clear()
         for key in _keys(subscriber):
             self._by.setdefault(key, set()).add(subscriber)
         return True
@@ -69,6 +72,8 @@ class Audience:
     def discard(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
         self._all.discard(subscriber)
+        if not self._all:
+            self.gone.set()
         for key in _keys(subscriber):
             there = self._by.get(key)
             if there is not None:

@@ -37,11 +37,12 @@ from events.http import MOST_FAULTS, described
 from events.rest import Body, MalformedJson
 from streams import places, sse
 from streams.allowance import Allowance
+from streams.behind import DATABASE_AWAY, REREAD_SECONDS
 from streams.brought import Brought
 from streams.hub import Hub
 from streams.permission import admit_again, named, turns
 from streams.replay import Stretch
-from streams.subscriber import DATABASE_AWAY, REREAD_SECONDS, Subscriber
+from streams.subscriber import Subscriber
 
 CLOSER_SECONDS = 0.05  # between two looks whether the hub has come to where a client says it stands
 

@@ -29,11 +29,13 @@ from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
 from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.behind import DATABASE_AWAY
 from streams.deliveries import Deliveries
+from streams.parked import Parked
 from streams.replay import Replay, Stretch
 from streams.reporter import Reporter
 from streams.ring import Ring
-from streams.subscriber import DATABASE_AWAY, REVOKED_RETRY_SECONDS, Subscriber
+from streams.subscriber import REVOKED_RETRY_SECONDS, Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Hub:
         self.oldest = 1
         self.ring = Ring(max_events=settings.STREAMS_RING_EVENTS, max_bytes=settings.STREAMS_RING_BYTES)
         self.audience = Audience(permitted=permitted)
+        self.parked = Parked()
         self.deliveries = Deliveries()
         self.presence = Reporter(tell=self._tell, of_user=self.audience.of_user)
         # All connections but one, which is the hub's: it must not wait behind a crowd.
@@ -106,6 +109,7 @@ class Hub:
         await self._pool.open(wait=False)
         keep_permitted = self.audience.keep_permitted(self.presence.hide)
         follow = [self._watch(), self._listen(), keep_permitted, self.deliveries.report()]
+        follow.append(self.parked.look_after())
         if settings.STREAMS_PRESENCE:
             follow.append(self.presence.report())
         self._tasks += map(asyncio.create_task, follow)
@@ -136,11 +140,6 @@ class Hub:
     def connections(self) -> int:
         """Return how many subscribers are joined."""
         return len(self.audience)
-
-    @property
-    def log_reads(self) -> int:
-        """Return how often the log was asked for subscribers."""
-        return self.replay.reads
 
     # --- who listens ------------------------------------------------------------------------------
 
@@ -186,6 +185,7 @@ class Hub:
                 self._forget(event)
         self.position = batch.last
         self.head = max(self.head, batch.last)
+        self.parked.send()
         return True
 
     def _hand_out(self, run: Run) -> None:

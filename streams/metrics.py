@@ -25,7 +25,7 @@ def render(hub: Hub, pressure: tuple[Any, ...] = ()) -> str:
         ("log_oldest", "gauge", "The first position that the log still keeps.", hub.oldest),
         ("ring_events", "gauge", "Events held in memory for replay.", len(hub.ring)),
         ("ring_bytes", "gauge", "Memory of the events held for replay.", hub.ring.bytes),
-        ("log_reads_total", "counter", "Pages of the log read for replay.", hub.log_reads),
+        ("log_reads_total", "counter", "Pages of the log read for replay.", hub.replay.reads),
         ("database_up", "gauge", "Whether the log answered the last look.", int(hub.database_up)),
         ("redis_up", "gauge", "Whether Redis brings new events.", int(hub.redis_up)),
         ("worker_up", "gauge", "Whether a worker's clock has ticked lately.", int(hub.worker_up)),

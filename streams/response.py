@@ -20,6 +20,7 @@ from events.errors import BadRequest
 from events.http import problem
 from streams import sse
 from streams.connection import Connection, Receive, Send
+from streams.direct import Direct
 from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class EventStream(Outliving):
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._chunks = chunks
+        self._place: tuple[str | None] | None = None  # of a subscriber's own chunks, from where on they are
         self.subscriber = subscriber
 
     @classmethod
@@ -90,9 +92,28 @@ class EventStream(Outliving):
 
         return cls(chunks())
 
+    @classmethod
+    def of(cls, subscriber: Subscriber, last_event_id: str | None) -> "EventStream":
+        """Return a subscriber's stream; it goes straight to the connection where that can be taken over."""
+        stream = cls(subscriber.chunks(last_event_id), subscriber=subscriber)
+        stream._place = (last_event_id,)
+        return stream
+
     def through(self, change: Callable[[AsyncGenerator[bytes]], AsyncGenerator[bytes]]) -> None:
         """Have the chunks go through another generator, which closes theirs."""
         self._chunks = change(self._chunks)
+        self._place = None
+
+    async def stream(self, connection: Connection) -> None:
+        """Write the chunks, over ASGI or straight to the connection."""
+        link = connection.link
+        if self._place is None or self.subscriber is None or link is None or not settings.STREAMS_DIRECT:
+            await super().stream(connection)
+            return
+        await self.start(connection)
+        direct = Direct(self.subscriber)
+        if sink := link.take_over(direct):  # else the client has left
+            await direct.begin(sink, *self._place)
 
     async def deliver(self, connection: Connection) -> None:
         """Write the chunks as they come."""

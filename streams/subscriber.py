@@ -8,26 +8,23 @@ the ring or the log, when the reader has room. So a reader's speed costs time, n
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-import psycopg
-import psycopg_pool
 from django.conf import settings
 
-from events.access import AccessChanged, read_change
-from events.channels import ACCESS, Channel
+from events.access import AccessChanged
+from events.channels import Channel
 from events.cursor import Cursor
-from streams import places, sse
+from streams import behind, sse
 from streams.batch import Run, Transient
+from streams.behind import DATABASE_AWAY
 from streams.reader import Reader
 
 if TYPE_CHECKING:
+    from streams.connection import Sink
     from streams.hub import Hub
-    from streams.replay import Stretch
 
-DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, TimeoutError)
-REREAD_SECONDS = 1.0  # between tries to read a log that is away
 REVOKED_RETRY_SECONDS = 0.5  # soon: a permission may have been given, not taken
 
 
@@ -39,9 +36,9 @@ class Subscriber:
         "_buffered",
         "_deadline",
         "_ended",
-        "_hub",
         "_limit",
         "_moved",
+        "_outlet",
         "_replaying",
         "_reset",
         "_told",
@@ -49,9 +46,12 @@ class Subscriber:
         "_waiter",
         "address",
         "channels",
+        "due",
         "heartbeat",
+        "hub",
         "live",
         "on_end",
+        "on_stir",
         "position",
         "reader",
         "silent",
@@ -74,7 +74,7 @@ class Subscriber:
         self.told_first = False  # the chunk before the next one was the transient, as it stands
         self.heartbeat = settings.STREAMS_HEARTBEAT_SECONDS  # between two signs of life
         self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
-        self._hub = hub
+        self.hub = hub
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._limit = settings.STREAMS_BUFFER_BYTES
@@ -85,6 +85,9 @@ class Subscriber:
         self._untold = False  # went live, and what is told first was not told yet
         self._moved = time.monotonic()  # when the client's cursor did
         self._waiter: asyncio.Future[None] | None = None
+        self._outlet: Sink | None = None  # while parked: what is pushed goes straight there
+        self.on_stir: Callable[[], None] | None = None  # told, when that ends
+        self.due = 0  # while parked: the round in which it is looked after, 0 for none
         age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
         self._deadline = time.monotonic() + age
         if reader.expires_at is not None:
@@ -100,15 +103,35 @@ class Subscriber:
         if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
             self.fall_back(first - 1)
             return False
+        if self._outlet is not None and self._buffered + len(run.frames) > settings.STREAMS_WRITE_BYTES:
+            self.flush()
+            if len(run.frames) > settings.STREAMS_WRITE_BYTES:
+                self.stir()  # it is written in pieces, as fast as the reader takes them
         self.position = last
+        if self._outlet is None:
+            self._wake()
+        elif not self._buffer:
+            self.hub.parked.unsent.append(self)
         self._buffer.append(run.frames)
         self._buffered += len(run.frames)
-        self._wake()
         return True
+
+    def flush(self) -> None:
+        """Send what was pushed while parked, in one piece: one write costs what one frame would."""
+        if self._outlet is None or not self._buffer:
+            return
+        pushed = self._buffer[0] if len(self._buffer) == 1 else sse.join(self._buffer)
+        self._buffer.clear()
+        self._buffered = 0
+        self._moved = time.monotonic()
+        self._outlet.send(pushed)
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
         if not self.live:
+            return
+        if self._outlet is not None:
+            self._outlet.send(said.frame)
             return
         self._told.pop((said.channel, said.key), None)
         if self._buffered + sum(map(len, self._told.values())) + len(said.frame) <= self._limit:
@@ -164,12 +187,58 @@ class Subscriber:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        elif self._outlet is not None:
+            self.stir()
+
+    # --- parked: nothing but the hub has anything to do ----------------------------------------------
+
+    def park(self, outlet: "Sink") -> bool:
+        """Have what is pushed go straight out from now on, where nothing else is to be done; tell whether."""
+        if (
+            not self.live or self._buffer or self._told or self._untold or outlet.is_full
+            or self._ended is not None or self._reset is not None
+        ):  # fmt: skip
+            return False
+        self._outlet = outlet
+        self.hub.parked.add(self)
+        return True
+
+    def stir(self) -> None:
+        """Have the response go on: there is something to do that may have to wait."""
+        if self._outlet is not None:
+            self._outlet = None
+            if self.on_stir is not None:
+                self.on_stir()
+
+    def look_after(self, now: float) -> None:
+        """Give a parked stream its sign of life, where it is time, or its end."""
+        if self._outlet is None or self.expire():
+            return
+        if now - self._moved >= self.heartbeat and not self._buffer:
+            self._moved = now
+            self._outlet.send(sse.heartbeat(self._cursor()))
+        self.hub.parked.add(self)
+
+    @property
+    def next_look(self) -> float:
+        """Return when a parked stream is to be looked after, by the monotonic clock."""
+        return float(min(self._moved + self.heartbeat, self._deadline))
 
     def instead(self, channels: frozenset[Channel], *, since: Cursor) -> "Subscriber":
         """Return one that reads other channels on the same connection, for as long as this one would."""
-        other = Subscriber(self._hub, channels, self.reader, since=since, address=self.address)
+        other = Subscriber(self.hub, channels, self.reader, since=since, address=self.address)
         other._deadline, other.on_end, other.silent = self._deadline, self.on_end, self.silent
         return other
+
+    @property
+    def is_reset(self) -> bool:
+        """Tell whether the reader is to be told that continuity is lost."""
+        return self._reset is not None
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nothing is left to be written but the end."""
+        return self._ended is not None and not self._buffer
 
     @property
     def ended(self) -> bool:
@@ -188,21 +257,37 @@ class Subscriber:
 
         A chunk is small, or one event. Ask for the next one when the last is written.
         """
-        self._hub.join(self)
         try:
-            if self._ended is None:
-                opening = await self._open(last_event_id)
-                self._replaying = not self.live  # said now: a reader who is slow to ask may fall back
-                if opening:
-                    yield opening
-            while self._ended is None or self._buffer:
-                if chunk := await self._turn():
+            if opening := await self.enter(last_event_id):
+                yield opening
+            while not self.over:
+                if chunk := await self.turn():
                     yield chunk
-            yield sse.ending(*self._ended)
+            yield self.ending()
         finally:
-            self._hub.leave(self)
+            self.leave()
 
-    async def _turn(self) -> bytes:
+    async def enter(self, last_event_id: str | None) -> bytes:
+        """Join the hub; return what to write first, or nothing where the stream has ended already."""
+        self.hub.join(self)
+        if self._ended is not None:
+            return b""
+        opening = await self._open(last_event_id)
+        self._replaying = not self.live  # said now: a reader who is slow to ask may fall back
+        return opening
+
+    def ending(self) -> bytes:
+        """Return the last frame of a stream that is over."""
+        reason, retry_seconds = self._ended or ("drain", settings.STREAMS_RETRY_SECONDS)
+        return sse.ending(reason, retry_seconds)
+
+    def leave(self) -> None:
+        """Leave the hub; twice is once."""
+        self._outlet = None
+        self.hub.parked.discard(self)
+        self.hub.leave(self)
+
+    async def turn(self) -> bytes:
         """Return what comes next, or nothing where there is something else to do first."""
         # First of all: on a busy channel something is always buffered.
         if self.expire():
@@ -214,7 +299,7 @@ class Subscriber:
         if self._reset is not None:
             return self._restart()
         if not self.live:
-            chunk = await self._catch_up()
+            chunk = await behind.catch_up(self)
             if self._replaying and self.live:
                 self._replaying = False
                 chunk += sse.control("live", {}, self._cursor())
@@ -222,7 +307,7 @@ class Subscriber:
             return chunk
         if self._told and time.monotonic() - self._moved < self.heartbeat:
             return self._take()
-        pushed = not self._told and await self._pushed(self.heartbeat)
+        pushed = not self._told and await self.touched(self.heartbeat)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
         if pushed or not self.live or self._buffer:
             return b""
@@ -250,7 +335,7 @@ class Subscriber:
         """Return what is transient as it stands: what was told while this was not live nobody replays."""
         self._untold = False
         try:
-            latest = await self._hub.latest(self.channels)
+            latest = await self.hub.latest(self.channels)
         except DATABASE_AWAY:
             return b""  # it may be out of date until the next one comes
         self.told_first = bool(latest)
@@ -258,7 +343,7 @@ class Subscriber:
 
     async def _open(self, last_event_id: str | None) -> bytes:
         """Decide where to begin, and say so; or nothing, where the stream was ended meanwhile."""
-        hub = self._hub
+        hub = self.hub
         missed: int | None = None
         if not last_event_id:
             mode = "live"
@@ -266,7 +351,7 @@ class Subscriber:
             self.live = self._untold = True
             missed = 0
         else:
-            reason = await self._place_at(last_event_id)
+            reason = await behind.place_at(self, last_event_id)
             if self._ended is not None:
                 return b""
             if reason is not None:
@@ -278,36 +363,9 @@ class Subscriber:
         cursor = Cursor(hub.epoch, self.position)
         return sse.opening(mode, cursor, missed, settings.STREAMS_RETRY_SECONDS)
 
-    async def _place_at(self, last_event_id: str) -> str | None:
-        """Stand where the client stood; or return why the log cannot prove continuity from there."""
-        try:
-            reason, position = await places.find(self._hub, last_event_id, looked=self._heed_up_to)
-        except DATABASE_AWAY:
-            self.end("database")  # nothing can be decided, later it can
-            return None
-        if reason is None:
-            self.position = position
-        return reason
-
-    async def _heed_up_to(self, cursor: Cursor) -> None:
-        """Heed what changed access since the check and below where the client says it stands.
-
-        Neither the replay from there nor a hub that has not come so far would see it.
-        """
-        if not cursor.epoch == self._hub.epoch == self.since.epoch:
-            return  # a new one is a reason to recheck anyway
-        after = self.since.position
-        while after < cursor.position and self._ended is None:
-            stretch = await self._hub.read(frozenset([ACCESS]), after)
-            for event in stretch.above(after):
-                self.heed(read_change(event.data))
-            if stretch.covered_to <= after:
-                return
-            after = stretch.covered_to
-
     def _restart(self, reason: str | None = None, *, opening: bool = False) -> bytes:
         """Go live from now, saying what was lost."""
-        hub = self._hub
+        hub = self.hub
         reason = reason or self._reset or "epoch"
         self._reset = None
         self._replaying = False
@@ -320,70 +378,14 @@ class Subscriber:
             return sse.opening("reset", cursor, None, settings.STREAMS_RETRY_SECONDS) + frame
         return frame
 
-    async def _catch_up(self) -> bytes:
-        """Return the next page of what was missed; turn live once nothing lies between."""
-        hub = self._hub
-        if self.position >= hub.ring.start:
-            # From here to `live` there is no await: no event can slip in between.
-            frames, covered_to = hub.ring.page(
-                self.channels, self.position, max_bytes=settings.STREAMS_WRITE_BYTES
-            )
-            self.position = covered_to
-            self.live = covered_to >= hub.position
-            return sse.join(hub.deliveries.heed(frames))
-        epoch = hub.epoch
-        try:
-            stretch = await hub.read(self.channels | {ACCESS}, self.position)
-        except DATABASE_AWAY:
-            await self._pushed(REREAD_SECONDS)
-            return b"" if self._ended else sse.KEEPALIVE
-        if stretch.epoch != epoch and self._reset is None:
-            self.reset("epoch")
-            await self._look()
-        if self._ended is not None or self._reset is not None:
-            return b""
-        if stretch.oldest > self.position + 1:
-            self.reset("pruned")
-            hub.audience.recheck()  # a change of access may have been pruned unheard
-            return b""
-        if stretch.covered_to == self.position:
-            # The log lies behind what was seen of it, as after a restore: a look will begin its epoch.
-            await self._pushed(REREAD_SECONDS)
-            return b""
-        return sse.join(hub.deliveries.heed(self._permitted(stretch)))
-
-    async def _look(self) -> None:
-        """Ask the log where it stands; end where it is away: nothing can be decided, later it can."""
-        try:
-            await self._hub.look()
-        except DATABASE_AWAY:
-            self.end("database")
-
-    def _permitted(self, stretch: "Stretch") -> Iterator[bytes]:
-        """Yield a piece of a stretch, up to where access changed: the log may be ahead of the hub."""
-        size = 0
-        for event in stretch.above(self.position):
-            unseen = stretch.epoch != self.since.epoch or event.position > self.since.position
-            if unseen and ACCESS in event.channels:
-                self.heed(read_change(event.data))
-                if self._ended is not None:
-                    return
-            if not self.channels.isdisjoint(event.channels):
-                size += len(event.frame)
-                if size > settings.STREAMS_WRITE_BYTES and size > len(event.frame):
-                    return  # the rest is asked for when this is written
-                yield event.frame
-            self.position = event.position
-        self.position = stretch.covered_to
-
     def _cursor(self) -> Cursor:
         """Return how far the reader provably is: live with nothing buffered, as far as the hub."""
-        return Cursor(self._hub.epoch, max(self.position, self._hub.position) if self.live else self.position)
+        return Cursor(self.hub.epoch, max(self.position, self.hub.position) if self.live else self.position)
 
     def _expired(self) -> bool:
         return self.reader.expires_at is not None and time.time() >= self.reader.expires_at
 
-    async def _pushed(self, seconds: float) -> bool:
+    async def touched(self, seconds: float) -> bool:
         """Wait for the hub to touch this inbox; return whether it did within the time."""
         seconds = max(0.0, min(seconds, self._deadline - time.monotonic()))
         self._waiter = asyncio.get_running_loop().create_future()

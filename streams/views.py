@@ -22,10 +22,11 @@ from events.errors import TickertapeError, Unavailable
 from events.http import problem
 from events.transactions import PRESSURE_SQL
 from streams import jobs, metrics, opening, rendering, switchboard
+from streams.behind import DATABASE_AWAY
 from streams.hub import Hub
 from streams.permission import Choose, admit
 from streams.response import EventStream
-from streams.subscriber import DATABASE_AWAY, Subscriber
+from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ async def job(request: HttpRequest, job_id: str) -> HttpResponseBase:
 
 
 async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) -> HttpResponseBase:
-    return EventStream(subscriber.chunks(last_event_id), subscriber=subscriber)
+    return EventStream.of(subscriber, last_event_id)
 
 
 async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:

@@ -39,7 +39,7 @@ async def test_a_crowd_beyond_the_ring_shares_what_it_reads(hub, subscribe, sett
 
     got = await asyncio.gather(*(one(n % 7) for n in range(100)))
     assert got == [list(range(n % 7, 200)) for n in range(100)]
-    assert hub.log_reads <= 20
+    assert hub.replay.reads <= 20
 
 
 @quiet
@@ -50,7 +50,7 @@ async def test_who_reads_other_channels_asks_for_themselves(hub, subscribe, beyo
         async with subscribe(*channels, cursor=begin) as stream:
             stream.subscriber.since = hub.cursor
             assert await stream.take(len(due)) == due
-    assert hub.log_reads == 2
+    assert hub.replay.reads == 2
 
 
 @quiet
@@ -61,7 +61,7 @@ async def test_a_reader_holds_no_more_than_the_piece_it_writes(hub, subscribe, s
         stream.subscriber.since = hub.cursor
         sizes = [len(await stream.chunk()) for _ in range(10)]
         assert max(sizes) <= 40_000
-        assert hub.log_reads == 1
+        assert hub.replay.reads == 1
 
 
 @quiet
@@ -72,11 +72,11 @@ async def test_what_is_kept_has_a_bound(hub, settings, beyond_the_ring):
     for position in range(begin.position, begin.position + 20):
         await hub.read(frozenset([ITEM]), position)
         assert hub.replay.bytes <= 100_000
-    assert hub.log_reads == 20
+    assert hub.replay.reads == 20
     await hub.read(frozenset([ITEM]), begin.position + 18)
-    assert hub.log_reads == 20
+    assert hub.replay.reads == 20
     await hub.read(frozenset([ITEM]), begin.position)
-    assert hub.log_reads == 21
+    assert hub.replay.reads == 21
 
 
 @quiet
@@ -86,7 +86,7 @@ async def test_one_stretch_larger_than_the_bound_is_shared_all_the_same(hub, set
     for _ in range(3):
         stretch = await hub.read(frozenset([ITEM]), begin.position)
         assert len(stretch.events) == 3
-    assert hub.log_reads == 1
+    assert hub.replay.reads == 1
 
 
 @quiet
@@ -130,7 +130,7 @@ async def test_an_answer_that_was_under_way_when_the_log_forgot_is_not_kept(hub,
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.gather(first, second)
-    assert hub.log_reads == 2
+    assert hub.replay.reads == 2
 
 
 @quiet

@@ -107,7 +107,7 @@ async def test_a_replay_from_the_ring_takes_a_piece_at_a_time_too(hub, world, su
         await world.append(5)
         await tell(hub, world)
         assert await stream.take(5) == [1, 2, 3, 4, 5]
-        assert stream.subscriber._hub.log_reads == 0
+        assert stream.subscriber.hub.replay.reads == 0
 
 
 async def test_a_page_that_is_ahead_of_the_hub_brings_nothing_twice(hub, world, subscribe):
@@ -164,9 +164,9 @@ async def test_a_slow_reader_whom_the_ring_forgot_reads_the_log(hub, world, subs
         for n in range(40):
             await world.append(n, text="x" * 50)
             await tell(hub, world)
-        reads = hub.log_reads
+        reads = hub.replay.reads
         assert await stream.take(40) == list(range(40))
-        assert hub.log_reads > reads
+        assert hub.replay.reads > reads
 
 
 async def test_a_single_event_larger_than_the_inbox_still_arrives(hub, world, subscribe, settings):
@@ -304,7 +304,7 @@ async def test_a_heartbeat_never_runs_ahead_of_what_was_not_written(hub, world, 
         await stream.frame()
         subscriber = stream.subscriber
         pushed = asyncio.Event()
-        pushing = subscriber._pushed
+        pushing = subscriber.touched
 
         async def late(seconds):
             answer = await pushing(seconds)
@@ -562,12 +562,12 @@ async def test_a_log_that_lies_behind_is_not_asked_without_end(hub, world, subsc
         await stream.frame()
         hub.ring.clear(hub.position + 1)
         hub.position += 1
-        reads = hub.log_reads
+        reads = hub.replay.reads
         reading = asyncio.create_task(stream.frame())
-        while hub.log_reads == reads:
+        while hub.replay.reads == reads:
             await asyncio.sleep(0.01)
         await asyncio.wait([reading], timeout=0.3)
-        assert hub.log_reads - reads <= 2
+        assert hub.replay.reads - reads <= 2
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 

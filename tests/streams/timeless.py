@@ -17,8 +17,8 @@ from psycopg_pool import AsyncConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.batch import Batch
+from streams.behind import DATABASE_AWAY
 from streams.hub import Hub, Permitted
-from streams.subscriber import DATABASE_AWAY
 
 MOST_QUESTIONS = 300  # to the database before everything rests: more is a hot loop
 

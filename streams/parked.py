@@ -1,0 +1,62 @@
+"""Parked streams: live, with nothing to write and nobody who waits, so that the hub itself writes for them.
+
+An idle stream is most of what a process has. It costs no task and no timer of its own: what is pushed
+goes straight to its connection, and a round a quarter of a second gives each its sign of life in time.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.subscriber import Subscriber
+
+ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
+AT_ONCE = 1_000  # streams written to in one turn of the loop: some 10 ms, in which nobody else is served
+
+
+class Parked:
+    """The parked streams of one hub."""
+
+    def __init__(self) -> None:
+        self.unsent: deque[Subscriber] = deque()  # were pushed something
+        self._due: dict[int, set[Subscriber]] = {}  # by the round in which they are looked after
+        self._sending = False
+
+    def add(self, subscriber: "Subscriber") -> None:
+        """Look after a stream from now on, once a round that is due for it comes."""
+        if not subscriber.due:
+            subscriber.due = int(subscriber.next_look / ROUND_SECONDS) + 1
+            self._due.setdefault(subscriber.due, set()).add(subscriber)
+
+    def discard(self, subscriber: "Subscriber") -> None:
+        """Forget a stream; twice is once."""
+        there = self._due.get(subscriber.due)
+        if there is not None:
+            there.discard(subscriber)
+        subscriber.due = 0
+
+    def send(self) -> None:
+        """Send what was pushed; a crowd's in slices, between which others have their turn."""
+        if not self._sending:
+            self._send()
+
+    def _send(self) -> None:
+        for _ in range(min(len(self.unsent), AT_ONCE)):
+            self.unsent.popleft().flush()
+        self._sending = bool(self.unsent)
+        if self._sending:
+            asyncio.get_running_loop().call_soon(self._send)
+
+    async def look_after(self) -> None:
+        """Look after the streams for ever, each when it is due."""
+        number = int(time.monotonic() / ROUND_SECONDS)
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            now = time.monotonic()
+            while number < int(now / ROUND_SECONDS):
+                number += 1
+                for subscriber in self._due.pop(number, ()):
+                    subscriber.due = 0
+                    subscriber.look_after(now)
