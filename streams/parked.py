@@ -20,6 +20,7 @@ class Parked:
     """The parked streams of one hub."""
 
     def __init__(self) -> None:
+        self.now = time.monotonic  # the clock by which it is time for a sign of life
         self.unsent: deque[Subscriber] = deque()  # were pushed something
         self._due: dict[int, set[Subscriber]] = {}  # by the round in which they are looked after
         self._sending = False
@@ -51,10 +52,10 @@ class Parked:
 
     async def look_after(self) -> None:
         """Look after the streams for ever, each when it is due."""
-        number = int(time.monotonic() / ROUND_SECONDS)
+        number = int(self.now() / ROUND_SECONDS)
         while True:
             await asyncio.sleep(ROUND_SECONDS)
-            now = time.monotonic()
+            now = self.now()
             while number < int(now / ROUND_SECONDS):
                 number += 1
                 for subscriber in self._due.pop(number, ()):

@@ -83,7 +83,7 @@ class Subscriber:
         self._replaying = False  # what was missed at the opening: `stream.live` follows it
         self._told: dict[tuple[str, str], bytes] = {}  # transient frames, the latest by channel and key
         self._untold = False  # went live, and what is told first was not told yet
-        self._moved = time.monotonic()  # when the client's cursor did
+        self._moved = hub.parked.now()  # when the client's cursor did
         self._waiter: asyncio.Future[None] | None = None
         self._outlet: Sink | None = None  # while parked: what is pushed goes straight there
         self.on_stir: Callable[[], None] | None = None  # told, when that ends
@@ -123,7 +123,7 @@ class Subscriber:
         pushed = self._buffer[0] if len(self._buffer) == 1 else sse.join(self._buffer)
         self._buffer.clear()
         self._buffered = 0
-        self._moved = time.monotonic()
+        self._moved = self.hub.parked.now()
         self._outlet.send(pushed)
 
     def tell(self, said: Transient) -> None:
@@ -305,19 +305,19 @@ class Subscriber:
                 chunk += sse.control("live", {}, self._cursor())
             self._untold = self.live
             return chunk
-        if self._told and time.monotonic() - self._moved < self.heartbeat:
+        if self._told and self.hub.parked.now() - self._moved < self.heartbeat:
             return self._take()
         pushed = not self._told and await self.touched(self.heartbeat)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
         if pushed or not self.live or self._buffer:
             return b""
-        self._moved = time.monotonic()
+        self._moved = self.hub.parked.now()
         return sse.heartbeat(self._cursor())
 
     def _take(self) -> bytes:
         """Return the next piece of what was handed over; the transient first: it is the older."""
         if self._buffer:
-            self._moved = time.monotonic()
+            self._moved = self.hub.parked.now()
         told = sse.join(self._told.values())
         self._told.clear()
         count, size = 0, 0

@@ -27,10 +27,12 @@ from events.access import AccessChanged
 from events.channels import ACCESS, LOG, Channel
 from events.cursor import Cursor
 from streams.batch import Batch
+from streams.parked import ROUND_SECONDS
 from streams.reader import Reader
 from streams.subscriber import Subscriber
 from tests.streams.conftest import StreamTested
 from tests.streams.ledger import Ledger, Witness
+from tests.streams.straight import Pipe, begin
 from tests.streams.timeless import Bench, Process
 
 _SAME = {
@@ -89,6 +91,7 @@ _LIMITS = {
 A_CLIENT = st.integers(0, len(READERS) - 1)
 A_HUB = st.integers(0, 1)
 SOME_CHANNELS = st.sets(st.sampled_from(CHANNELS), min_size=1, max_size=3)
+A_ROOM = st.sampled_from((0, 1, 3, 100))  # pieces in the kernel of a connection taken over; 0: over ASGI
 A_PLACE = st.sampled_from(("last", "last", "seen", "near", "near", "ahead", "now", "earliest", "garbage"))
 
 
@@ -105,18 +108,24 @@ class Client:
         self.witness: Witness | None = None
         self.chunks: Any = None
         self.asking: asyncio.Task[tuple[bytes, Cursor, int]] | None = None
+        self.pipe: Pipe | None = None
+        self.working: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
         return self.witness is not None and self.witness.ended is None
 
-    def connect(self, hub: Process, ledger: Ledger, last_event_id: str | None) -> None:
+    def connect(self, hub: Process, ledger: Ledger, last_event_id: str | None, room: int) -> None:
         """Be authorised; the stream begins with the first reading."""
         self.hub = hub
         self.witness = Witness(ledger, self.channels, self.user_id, last_event_id, hub.cursor)
         names = frozenset(Channel(name) for name in self.channels)
         self.subscriber = Subscriber(hub, names, Reader(self.user_id), since=hub.cursor)
-        self.chunks = self.subscriber.chunks(last_event_id)
+        self.beginning = None
+        if room:
+            self.pipe, self.beginning = begin(self.subscriber, last_event_id, room=room)
+        else:
+            self.chunks = self.subscriber.chunks(last_event_id)
 
     def ask(self) -> None:
         """Be ready for the next chunk, as a writer is when the one before is written."""
@@ -124,21 +133,38 @@ class Client:
         async def one() -> tuple[bytes, Cursor, int]:
             return await anext(self.chunks), self.hub.cursor, self.hub.ring.start
 
-        if self.asking is None and self.connected:
+        if self.pipe is not None:
+            if self.beginning is not None:
+                self.working, self.beginning = self.hub.bench.loop.create_task(self.beginning), None
+        elif self.asking is None and self.connected:
             self.asking = self.hub.bench.loop.create_task(one())
 
     def take(self) -> bool:
         """Take what was written, if anything was."""
+        if self.pipe is not None:
+            return self._take_out()
         if self.asking is None or not self.asking.done():
             return False
         asking, self.asking = self.asking, None
-        self.witness.hear(*asking.result())
+        self._hear(*asking.result())
+        return True
+
+    def _take_out(self) -> bool:
+        """Read what is in the kernel; nobody asks for it, so it may have come since."""
+        if not (self.pipe.sent or self.pipe.is_full):
+            return False
+        for written in self.pipe.take():
+            self._hear(*written)
+        assert not self.pipe.aborted
+        return True
+
+    def _hear(self, chunk: bytes, upto: Cursor, above: int) -> None:
+        self.witness.hear(chunk, upto, above)
         if self.witness.ids:
             self.last = self.witness.ids[-1]
             self.ids += (id_ for id_ in self.witness.ids if id_ not in self.ids)
         if self.witness.ended:
             self.judge_end(self.witness.ended)
-        return True
 
     def judge_end(self, reason: str) -> None:
         """Hold that the stream was ended for a reason that there was."""
@@ -156,8 +182,16 @@ class Client:
             await asyncio.gather(self.asking, return_exceptions=True)
         if self.chunks is not None:
             await self.chunks.aclose()
+        if self.pipe is not None:
+            if self.beginning is not None:
+                self.beginning.close()
+            self.pipe.owner.lost()
+            await asyncio.gather(*filter(None, [self.working]), return_exceptions=False)
+        if self.hub is not None:
             assert self.subscriber not in set(self.hub.audience)
-        self.hub = self.subscriber = self.witness = self.chunks = self.asking = None
+        self.hub = self.subscriber = self.witness = self.chunks = self.asking = self.pipe = self.working = (
+            None
+        )
 
 
 class Story(RuleBasedStateMachine):
@@ -188,7 +222,7 @@ class Story(RuleBasedStateMachine):
         self.hubs = [self._process(), self._process()]
         self._settle()
         for who in range(len(self.clients) if crowd else 0):
-            self.connect_and_read(who, who, "now", 0)
+            self.connect_and_read(who, who, "now", 0, who)  # one of them over ASGI
 
     # --- the log --------------------------------------------------------------------------------
 
@@ -357,19 +391,19 @@ class Story(RuleBasedStateMachine):
 
     # --- clients -------------------------------------------------------------------------------------
 
-    @rule(who=A_CLIENT, hub=A_HUB, place=A_PLACE, back=st.integers(0, 9))
-    def connect(self, who: int, hub: int, place: str, back: int) -> None:
+    @rule(who=A_CLIENT, hub=A_HUB, place=A_PLACE, back=st.integers(0, 9), room=A_ROOM)
+    def connect(self, who: int, hub: int, place: str, back: int, room: int = 0) -> None:
         """Come, or come back, to either process, from any place on the tape that there is or is not."""
         client = self.clients[who]
         self.bench.run(client.leave())
         self._settle()
         # Whoever comes is authorised, so what was taken from them was given again.
         self.lost.discard((client.user_id, client.channels))
-        client.connect(self.hubs[hub % 2], self.ledger, self._place(client, place, back))
+        client.connect(self.hubs[hub % 2], self.ledger, self._place(client, place, back), room)
 
-    @rule(who=A_CLIENT, hub=A_HUB, place=A_PLACE, back=st.integers(0, 9))
-    def connect_and_read(self, who: int, hub: int, place: str, back: int) -> None:
-        self.connect(who, hub, place, back)
+    @rule(who=A_CLIENT, hub=A_HUB, place=A_PLACE, back=st.integers(0, 9), room=A_ROOM)
+    def connect_and_read(self, who: int, hub: int, place: str, back: int, room: int = 0) -> None:
+        self.connect(who, hub, place, back, room)
         self.read(who, 2)
 
     @rule(who=A_CLIENT, chunks=st.integers(1, 2))
@@ -387,10 +421,11 @@ class Story(RuleBasedStateMachine):
         stage=st.sampled_from(("asked", "answered")),
         what=st.sampled_from(MEANWHILE),
         size=st.sampled_from((0, 90, 600)),
+        room=A_ROOM,
     )
-    def meanwhile_in_a_replay(self, who: int, hub: int, stage: str, what: str, size: int) -> None:
+    def meanwhile_in_a_replay(self, who: int, hub: int, stage: str, what: str, size: int, room: int) -> None:
         """Let something happen while the first page of a long replay is on its way."""
-        self.meanwhile(who, hub, "earliest", 0, stage, False, what, size)
+        self.meanwhile(who, hub, "earliest", 0, stage, False, what, size, room)
 
     @rule(
         who=A_CLIENT,
@@ -401,14 +436,24 @@ class Story(RuleBasedStateMachine):
         begun=st.booleans(),
         what=st.sampled_from(MEANWHILE),
         size=st.sampled_from((0, 90, 600)),
+        room=A_ROOM,
     )
     def meanwhile(
-        self, who: int, hub: int, place: str, back: int, stage: str, begun: bool, what: str, size: int
+        self,
+        who: int,
+        hub: int,
+        place: str,
+        back: int,
+        stage: str,
+        begun: bool,
+        what: str,
+        size: int,
+        room: int,
     ) -> None:
         """Let something happen between two steps of a reader: its check, its question, the answer."""
         client, process = self.clients[who], self.hubs[hub]
         if not (client.hub is process and begun):
-            self.connect(who, hub, place, back)
+            self.connect(who, hub, place, back, room)
         process.hold = stage
         if stage:
             self.read(who, 2)
@@ -481,6 +526,8 @@ class Story(RuleBasedStateMachine):
                 size = sum(len(frame) for frame in frames)
                 assert client.subscriber._buffered == size
                 assert len(frames) <= 1 or size <= client.subscriber._limit
+            if client.pipe is not None:
+                assert len(client.pipe.sent) <= client.pipe.room, "sent to who does not take it"
         for hub in self.hubs:
             assert len(hub.ring) <= hub.ring.max_events
             assert hub.ring.bytes <= hub.ring.max_bytes
@@ -515,7 +562,7 @@ class Story(RuleBasedStateMachine):
         for hub in self.hubs:
             assert hub.cursor == Cursor(self.ledger.epoch, self.ledger.head), "a hub is behind"
         self._everyone_has_it()
-        self.wait(HEARTBEAT_SECONDS)
+        self.wait(HEARTBEAT_SECONDS + ROUND_SECONDS)
         for client in self.clients:
             if client.connected:
                 self._read_on(client)

@@ -314,11 +314,11 @@ async def test_a_heartbeat_never_runs_ahead_of_what_was_not_written(hub, world, 
                 hub.apply(Batch(hub.epoch, hub.position, last, (published(hub, last),)))
             return answer
 
-        type(subscriber)._pushed, original = (lambda self, seconds: late(seconds)), type(subscriber)._pushed
+        type(subscriber).touched, original = (lambda self, seconds: late(seconds)), type(subscriber).touched
         try:
             frame = await stream.frame()
         finally:
-            type(subscriber)._pushed = original
+            type(subscriber).touched = original
     assert frame.data == {"n": 1}
 
 

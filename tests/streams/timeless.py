@@ -112,6 +112,7 @@ class Process(Hub):
     def __init__(self, bench: Bench, *, permitted: Permitted) -> None:
         super().__init__(permitted=permitted, messages=self._messages_of_ours)
         self.bench = bench
+        self.parked.now = bench.loop.time
         self._pool = bench.pool
         self.wire: list[bytes] = []  # published, and not arrived yet
         self.subscribed = False
@@ -124,7 +125,8 @@ class Process(Hub):
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def start(self) -> None:
-        for follow in (self._watch(), self._listen(), self.audience.keep_permitted(self.presence.hide)):
+        recheck = self.audience.keep_permitted(self.presence.hide)
+        for follow in (self._watch(), self._listen(), recheck, self.parked.look_after()):
             self._tasks.append(asyncio.create_task(follow))
 
     def cease(self) -> None:

@@ -1,0 +1,234 @@
+"""A stream whose connection was taken over: parked it costs nothing, and says what it would over ASGI."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from events.channels import Channel
+from streams import parked
+from streams.batch import Batch, Published
+from streams.reader import Reader
+from streams.subscriber import Subscriber
+from tests.streams.conftest import ITEM, parse
+from tests.streams.straight import begin
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+class Straight:
+    """A stream, and what its client has read of it."""
+
+    def __init__(self, hub, *channels, room=100, cursor=None, **reader):
+        names = frozenset(Channel(each) for each in channels or (ITEM,))
+        self.subscriber = Subscriber(hub, names, Reader("7", **reader), since=hub.cursor)
+        self.pipe, self.beginning = begin(self.subscriber, cursor, room=room)
+        self.read = []
+
+    def frames(self):
+        """Read what is there."""
+        data = b"".join(piece for piece, *_ in self.pipe.take())
+        self.read += [parse(block) for block in data.split(b"\n\n") if block]
+        return self.read
+
+    def events(self):
+        return [frame.position for frame in self.frames() if frame.event == "StreamTested"]
+
+
+@pytest.fixture
+async def opened(hub):
+    """Open streams, each parked when it is returned."""
+    streams = []
+
+    async def open_one(*channels, **more):
+        stream = Straight(hub, *channels, **more)
+        streams.append(stream)
+        beginning = asyncio.create_task(stream.beginning)
+        while not beginning.done():
+            stream.frames()
+            await asyncio.sleep(0)
+        return stream
+
+    yield open_one
+    for stream in streams:
+        stream.pipe.owner.lost()
+
+
+def published(hub, position, *, channel, size=0):
+    data = f'{{"n":{position},"text":"{"x" * size}"}}'
+    frame = f"id: {hub.epoch}-{position}\nevent: StreamTested\ndata: {data}\n\n".encode()
+    return Published(position, (channel,), frame)
+
+
+def push(hub, count=1, *, channel=ITEM, size=0):
+    """Hand the hub a batch of so many events."""
+    first = hub.position + 1
+    events = tuple(
+        published(hub, position, channel=channel, size=size) for position in range(first, first + count)
+    )
+    hub.apply(Batch(hub.epoch, hub.position, hub.position + count, events))
+
+
+def tasks():
+    return len(asyncio.all_tasks())
+
+
+async def test_a_parked_stream_has_no_task_and_is_pushed_to_at_once(hub, opened):
+    before = tasks()
+    stream = await opened()
+    push(hub, 3)
+    assert tasks() == before
+    assert stream.events() == [hub.position - 2, hub.position - 1, hub.position]
+    assert len(stream.frames()) == 4  # with the opening
+
+
+async def test_events_of_several_channels_go_out_in_one_piece(hub, opened):
+    stream = await opened("item:1", "item:2")
+    stream.frames()
+    first = hub.position + 1
+    events = tuple(published(hub, first + n, channel=f"item:{1 + n % 2}") for n in range(6))
+    hub.apply(Batch(hub.epoch, hub.position, first + 5, events))
+    assert len(stream.pipe.sent) == 1
+    assert stream.events() == list(range(first, first + 6))
+
+
+async def test_a_slow_reader_is_not_sent_more_and_gets_everything(hub, opened, settings):
+    settings.STREAMS_BUFFER_BYTES = 2_000
+    stream = await opened(room=1)
+    first = hub.position + 1
+    for _ in range(40):
+        push(hub, 2, size=200)
+    await asyncio.sleep(0)
+    assert len(stream.pipe.sent) == 1  # the rest is in the ring
+    for _ in range(100):
+        stream.frames()
+        await asyncio.sleep(0)
+    assert stream.events() == list(range(first, first + 80))
+    push(hub)
+    assert stream.events()[-1] == hub.position  # parked again
+
+
+async def test_an_event_larger_than_a_piece_is_written_in_pieces(hub, opened, settings):
+    settings.STREAMS_WRITE_BYTES = 500
+    stream = await opened()
+    stream.frames()
+    sent = []
+    stream.pipe.send = sent.append
+    push(hub, size=3_000)
+    async with asyncio.timeout(5):
+        while sum(map(len, sent)) < 3_000:
+            await asyncio.sleep(0)
+    assert max(map(len, sent)) == 500
+
+
+async def test_a_parked_stream_gives_signs_of_life_and_moves_its_cursor(hub, opened, settings):
+    settings.STREAMS_HEARTBEAT_SECONDS = 0.3
+    stream = await opened()
+    push(hub, channel="item:999")
+    async with asyncio.timeout(5):
+        while not any(frame.comment for frame in stream.frames()):
+            await asyncio.sleep(0.01)
+    assert stream.read[-1].id == str(hub.cursor)
+
+
+async def test_what_waits_to_be_sent_is_not_passed_by_a_heartbeat(hub, opened, monkeypatch):
+    monkeypatch.setattr(parked, "AT_ONCE", 1)
+    one, other = await opened(), await opened()
+    push(hub)
+    waiting = one if other.events() else other
+    assert waiting.subscriber._buffer
+    waiting.subscriber._moved = -1e9
+    waiting.subscriber.look_after(hub.parked.now())
+    assert waiting.events() == []
+    assert not any(frame.comment for frame in waiting.read)
+    await asyncio.sleep(0)
+    assert waiting.events() == [hub.position]
+
+
+async def test_a_crowd_is_sent_to_in_slices_and_in_order(hub, opened, monkeypatch):
+    monkeypatch.setattr(parked, "AT_ONCE", 2)
+    crowd = [await opened() for _ in range(7)]
+    first = hub.position + 1
+    push(hub)
+    assert sum(bool(stream.events()) for stream in crowd) == 2
+    push(hub)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [stream.events() for stream in crowd] == [[first, first + 1]] * 7
+
+
+async def test_an_expired_token_ends_a_parked_stream(hub, opened):
+    stream = await opened(expires_at=time.time() + 0.5)
+    async with asyncio.timeout(5):
+        while not stream.pipe.closed:
+            await asyncio.sleep(0.01)
+    assert stream.frames()[-1].data == {"reason": "revoked"}
+    assert stream.subscriber not in set(hub.audience)
+
+
+async def test_a_parked_stream_is_ended_with_all_that_was_pushed_before(hub, opened):
+    stream = await opened()
+    push(hub)
+    stream.subscriber.end("drain")
+    async with asyncio.timeout(5):
+        while not stream.pipe.closed:
+            await asyncio.sleep(0)
+    assert [frame.event for frame in stream.frames()] == ["stream.open", "StreamTested", "stream.end"]
+    assert hub.audience.gone.is_set()
+
+
+async def test_what_a_revoked_reader_has_not_been_sent_is_not_sent(hub, opened, monkeypatch):
+    monkeypatch.setattr(parked, "AT_ONCE", 0)
+    stream = await opened()
+    push(hub)
+    stream.subscriber.end("revoked")
+    async with asyncio.timeout(5):
+        while not stream.pipe.closed:
+            await asyncio.sleep(0)
+    assert [frame.event for frame in stream.frames()] == ["stream.open", "stream.end"]
+
+
+async def test_who_leaves_is_forgotten_at_once(hub, opened):
+    stream = await opened()
+    stream.pipe.owner.lost()
+    assert stream.subscriber not in set(hub.audience)
+    push(hub)
+    assert stream.events() == []
+
+
+async def test_who_leaves_before_the_task_begins_is_forgotten_too(hub, opened):
+    stream = await opened()
+    before = tasks()
+    stream.subscriber.end("drain")  # a task begins, which has not run yet
+    assert tasks() == before + 1
+    stream.pipe.owner.lost()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert tasks() == before
+    assert stream.subscriber not in set(hub.audience)
+    assert not stream.pipe.closed
+
+
+async def test_who_leaves_during_the_opening_is_forgotten(hub, world):
+    stream = Straight(hub, cursor="earliest", room=1)
+    working = asyncio.create_task(stream.beginning)
+    while not stream.pipe.sent:
+        await asyncio.sleep(0)
+    stream.pipe.owner.lost()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(working, 5)
+    assert working.done()
+    assert not working.cancelled()  # it is the server's task
+    assert stream.subscriber not in set(hub.audience)
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(hub, opened, settings):
+    settings.STREAMS_STALL_SECONDS = 0.2
+    stream = await opened(room=2)
+    stream.pipe.outstanding = lambda: 100
+    push(hub)
+    async with asyncio.timeout(5):
+        while not stream.pipe.aborted:
+            await asyncio.sleep(0.01)
+    assert stream.subscriber not in set(hub.audience)
