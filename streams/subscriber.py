@@ -195,7 +195,7 @@ class Subscriber:
     def park(self, outlet: "Sink") -> bool:
         """Have what is pushed go straight out from now on, where nothing else is to be done; tell whether."""
         if (
-            not self.live or self._buffer or self._told or self._untold or outlet.is_full
+            not self.live or self._buffer or self._told or self._untold
             or self._ended is not None or self._reset is not None
         ):  # fmt: skip
             return False
