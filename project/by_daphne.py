@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web import http
 from zope.interface import implementer
 
-from project.link import LAST_CHUNK, chunk, silent, unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -104,7 +104,7 @@ class Gate:
         channel.requests.clear()
         channel.transport = request.channel = request.transport = None
         request.server.connections.pop(request, None)
-        return Sink(transport, owner, chunked=bool(request.chunked))
+        return Sink(transport, owner)
 
     def _transport(self) -> Any:
         if isinstance(self._protocol, ws_protocol.WebSocketProtocol):
@@ -117,10 +117,9 @@ class Gate:
 class Sink:
     """A connection without Daphne: written to past Twisted, which is asked where the kernel has no room."""
 
-    __slots__ = ("_chunked", "_fd", "_owner", "_room", "is_full", "transport")
+    __slots__ = ("_fd", "_owner", "_room", "is_full", "transport")
 
-    def __init__(self, transport: Any, owner: "Owner", *, chunked: bool) -> None:
-        self._chunked = chunked
+    def __init__(self, transport: Any, owner: "Owner") -> None:
         self._owner: Owner | None = owner
         self._room: asyncio.Future[None] | None = None
         self._fd = transport.fileno()
@@ -133,19 +132,18 @@ class Sink:
         self.transport = transport
         transport.resumeProducing()  # or nobody would hear of its end
 
-    def send(self, data: bytes) -> None:
-        """Send a piece of the body."""
-        rest = chunk(data) if self._chunked else data
+    def write(self, data: bytes) -> None:
+        """Send something, at once where the kernel has room."""
         if not self.is_full:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                data = data[os.write(self._fd, data) :]
             except BlockingIOError:
                 pass
             except OSError:
                 self.abort()  # the client left: Twisted says so soon
                 return
-        if rest:
-            self.transport.write(rest)
+        if data:
+            self.transport.write(data)
 
     async def drained(self) -> None:
         """Wait until nothing waits."""
@@ -154,9 +152,7 @@ class Sink:
             await self._room
 
     def close(self) -> None:
-        """End the body and, once all was sent, the connection."""
-        if self._chunked:
-            self.transport.write(LAST_CHUNK)
+        """End the connection once all was sent."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

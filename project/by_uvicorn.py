@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -11,7 +12,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from project.link import LAST_CHUNK, chunk, silent, unacknowledged, with_link
+from project.link import silent, unacknowledged, with_link
 
 if TYPE_CHECKING:
     from project.serve import Entry
@@ -48,7 +49,7 @@ class AsyncioLink:
         transport, cycle, protocol = self._transport, self._cycle, self._transport.get_protocol()
         if transport.is_closing():
             return None
-        sink = AsyncioSink(transport, owner, chunked=bool(cycle.chunked_encoding))
+        sink = AsyncioSink(transport, owner)
         transport.set_protocol(sink)
         transport.set_write_buffer_limits(high=0)  # paused is: the kernel did not take all
         transport.resume_reading()  # or nobody would hear of its end
@@ -61,18 +62,14 @@ class AsyncioLink:
 class AsyncioSink(AsyncioLink, asyncio.Protocol):
     """A connection without uvicorn."""
 
-    __slots__ = ("_chunked", "_owner", "_paused", "_room")
+    __slots__ = ("_owner", "_paused", "_room", "write")
 
-    def __init__(self, transport: Any, owner: "Owner", *, chunked: bool) -> None:
+    def __init__(self, transport: Any, owner: "Owner") -> None:
         super().__init__(transport)
         self._owner: Owner | None = owner
-        self._chunked = chunked
+        self.write: Callable[[bytes], None] = transport.write  # uvloop's writes when this turn is over
         self._paused = False
         self._room: asyncio.Future[None] | None = None
-
-    def send(self, data: bytes) -> None:
-        """Send a piece of the body; uvloop does so when this turn of the loop is over."""
-        self._transport.write(chunk(data) if self._chunked else data)
 
     @property
     def is_full(self) -> bool:
@@ -89,9 +86,7 @@ class AsyncioSink(AsyncioLink, asyncio.Protocol):
                 await asyncio.sleep(0)
 
     def close(self) -> None:
-        """End the body and, once all was sent, the connection."""
-        if self._chunked:
-            self._transport.write(LAST_CHUNK)
+        """End the connection once all was sent."""
         self._transport.close()
 
     def pause_writing(self) -> None:

@@ -35,23 +35,6 @@ def silent(connection: Any) -> bool:
     return False
 
 
-_chunk = b"", b""
-
-
-def chunk(data: bytes) -> bytes:
-    """Return a piece of a body in the chunked coding (RFC 9112, 7.1).
-
-    The last one is kept: what is pushed is the same object for every reader of it.
-    """
-    global _chunk
-    if _chunk[0] is not data:
-        _chunk = data, b"%x\r\n%b\r\n" % (len(data), data)
-    return _chunk[1]
-
-
-LAST_CHUNK = b"0\r\n\r\n"
-
-
 def with_link(scope: Any, link: Any) -> Any:
     """Return the scope with the connection's link in it."""
     return {**scope, "extensions": {**scope.get("extensions", {}), "tickertape": link}}

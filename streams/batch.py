@@ -5,7 +5,7 @@ message that is lost, late, doubled or of another epoch costs a read of the log,
 What is transient comes the same way, is for who listens at that moment, and costs nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,11 +36,17 @@ class Run(NamedTuple):
 
     events: tuple[Published, ...]
     frames: bytes
+    first: int  # position
+    last: int
+    channels: tuple[str, ...]  # where all of them go
+    wire: bytes  # as a piece of a response's body
 
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Return where all of them go."""
-        return self.events[0].channels
+    @classmethod
+    def of(cls, events: Sequence[Published]) -> "Run":
+        """Return events as one piece."""
+        begin, end = events[0], events[-1]
+        frames = begin.frame if len(events) == 1 else sse.join(each.frame for each in events)
+        return cls(tuple(events), frames, begin.position, end.position, begin.channels, sse.chunked(frames))
 
 
 def runs(events: Iterable[Published], *, max_bytes: int) -> Iterator[Run]:
@@ -50,11 +56,11 @@ def runs(events: Iterable[Published], *, max_bytes: int) -> Iterator[Run]:
     for event in events:
         size += len(event.frame)
         if run and (size > max_bytes or event.channels != run[0].channels):
-            yield Run(tuple(run), sse.join(each.frame for each in run))
+            yield Run.of(run)
             run, size = [], len(event.frame)
         run.append(event)
     if run:
-        yield Run(tuple(run), sse.join(each.frame for each in run))
+        yield Run.of(run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class Link(Protocol):
     def take_over(self, owner: "Owner") -> "Sink | None":
         """Take the connection from the server for good, where that can be done.
 
-        Call when the head of the response was written and nothing of its body. What writes the body from
-        then on is the sink; the application returns, and the server forgets the connection.
+        Call when the head of a response was given that is chunked (none of HTTP/1.0 is), and nothing of its
+        body, which is written to the sink; the application returns, and the server forgets the connection.
         """
 
 
@@ -56,14 +56,14 @@ class Sink(Protocol):
 
     is_full: bool  # some of what was sent waits for the kernel
 
-    def send(self, data: bytes) -> None:
-        """Send a piece of the body, at once where the kernel has room; in any case in order."""
+    def write(self, data: bytes, /) -> None:
+        """Send what is in the chunked coding, at once where the kernel has room; in any case in order."""
 
     async def drained(self) -> None:
         """Wait until the kernel took all that was sent."""
 
     def close(self) -> None:
-        """End the body, and the connection once all was sent."""
+        """End the connection once all was sent."""
 
     def outstanding(self) -> int:
         """Return the bytes sent that the peer has not acknowledged."""
@@ -120,11 +120,12 @@ class Connection(Line):
     Remembers that the client left, and cuts off a reader that takes nothing for the set time.
     """
 
-    __slots__ = ("_receive", "_room", "_send", "link", "response")
+    __slots__ = ("_receive", "_room", "_send", "http_version", "link", "response")
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self.link: Link | None = scope.get("extensions", {}).get("tickertape")
         super().__init__(self.link)
+        self.http_version = scope.get("http_version", "")
         self._receive = receive
         self._send = send
         # For the body: Django would keep all of it, and only then refuse it for its size.

@@ -10,6 +10,7 @@ import logging
 
 from django.conf import settings
 
+from streams import sse
 from streams.connection import Line, Sink, StallWatch
 from streams.subscriber import Subscriber
 
@@ -74,6 +75,7 @@ class Direct(Line):
                     return
                 await self._write(await subscriber.turn())
             await self._write(subscriber.ending())
+            self.sink.write(sse.LAST_CHUNK)
             self.sink.close()
         except asyncio.CancelledError:
             if not self.over:
@@ -91,7 +93,7 @@ class Direct(Line):
         """Write a piece as fast as the reader takes it; cut off one that takes nothing for the set time."""
         for begin in range(0, len(chunk) or 1, settings.STREAMS_WRITE_BYTES):
             if chunk:
-                self.sink.send(chunk[begin : begin + settings.STREAMS_WRITE_BYTES])
+                self.sink.write(sse.chunked(chunk[begin : begin + settings.STREAMS_WRITE_BYTES]))
             if self.sink.is_full:
                 watch = StallWatch(self.sink, self.abort)
                 try:

@@ -107,9 +107,8 @@ class Hub:
             name="hub",
         )
         await self._pool.open(wait=False)
-        keep_permitted = self.audience.keep_permitted(self.presence.hide)
-        follow = [self._watch(), self._listen(), keep_permitted, self.deliveries.report()]
-        follow.append(self.parked.look_after())
+        follow = [self._watch(), self._listen(), self.parked.look_after(), self.deliveries.report()]
+        follow.append(self.audience.keep_permitted(self.presence.hide))
         if settings.STREAMS_PRESENCE:
             follow.append(self.presence.report())
         self._tasks += map(asyncio.create_task, follow)
@@ -177,8 +176,9 @@ class Hub:
         if batch.prev > self.position:
             return False
         events = [event for event in batch.events if event.position > self.position]
-        for run in runs(events, max_bytes=settings.STREAMS_WRITE_BYTES):
-            self._hand_out(run)
+        found = list(runs(events, max_bytes=settings.STREAMS_WRITE_BYTES))
+        for run in found:
+            self._hand_out(run, alone=len(found) == 1)
         self.ring.extend(events, batch.last)
         for event in events:
             if names.LOG in event.channels:
@@ -188,12 +188,14 @@ class Hub:
         self.parked.send()
         return True
 
-    def _hand_out(self, run: Run) -> None:
+    def _hand_out(self, run: Run, *, alone: bool) -> None:
         if names.ACCESS in run.channels:
             for event in run.events:
                 self.audience.heed(read_change(event.data))
-        readers = (reader for channel in run.channels for reader in self.audience.of(channel))
-        taken = sum(reader.push(run) for reader in readers)
+        taken = 0
+        for channel in run.channels:
+            readers = self.audience.of(channel)
+            taken += self.parked.hand(run, readers) if alone else sum(each.push(run) for each in readers)
         self.deliveries.heed((event.frame for event in run.events), taken)
         self.presence.heed(run.events)
 
@@ -221,13 +223,8 @@ class Hub:
         return await self.replay.read(channels, after)
 
     async def _channels_page(self, channels: frozenset[Channel], after: int) -> log.Page:
-        return await self._page(
-            log.CHANNELS_SQL,
-            after=after,
-            channels=sorted(channels),
-            limit=settings.STREAMS_PAGE_EVENTS,
-            bytes=settings.STREAMS_PAGE_BYTES,
-        )
+        most = {"limit": settings.STREAMS_PAGE_EVENTS, "bytes": settings.STREAMS_PAGE_BYTES}
+        return await self._page(log.CHANNELS_SQL, after=after, channels=sorted(channels), **most)
 
     async def latest(self, channels: Iterable[Channel]) -> list[bytes]:
         """Return the frames of what is told first of channels that have such: no replay brings it."""

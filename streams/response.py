@@ -106,8 +106,8 @@ class EventStream(Outliving):
 
     async def stream(self, connection: Connection) -> None:
         """Write the chunks, over ASGI or straight to the connection."""
-        link = connection.link
-        if self._place is None or self.subscriber is None or link is None or not settings.STREAMS_DIRECT:
+        link = connection.link if connection.http_version == "1.1" and settings.STREAMS_DIRECT else None
+        if self._place is None or self.subscriber is None or link is None:
             await super().stream(connection)
             return
         await self.start(connection)

@@ -120,3 +120,11 @@ def data_of(frame: bytes) -> bytes:
 def join(frames: Iterable[bytes]) -> bytes:
     """Return frames as one piece: one write costs what one frame would."""
     return b"".join(frames)
+
+
+def chunked(piece: bytes) -> bytes:
+    """Return a piece of a body in the chunked coding (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+LAST_CHUNK = b"0\r\n\r\n"

@@ -32,26 +32,26 @@ class Subscriber:
     """The inbox. Made by a view, joined to a hub, drained by one response."""
 
     __slots__ = (
-        "_buffer",
         "_buffered",
         "_deadline",
         "_ended",
         "_limit",
-        "_moved",
-        "_outlet",
         "_replaying",
         "_reset",
         "_told",
         "_untold",
         "_waiter",
         "address",
+        "buffer",
         "channels",
         "due",
         "heartbeat",
         "hub",
         "live",
+        "moved",
         "on_end",
         "on_stir",
+        "outlet",
         "position",
         "reader",
         "silent",
@@ -75,7 +75,7 @@ class Subscriber:
         self.heartbeat = settings.STREAMS_HEARTBEAT_SECONDS  # between two signs of life
         self.silent: Callable[[], bool] = bool  # whether the peer seems to be lost; False until one can tell
         self.hub = hub
-        self._buffer: list[bytes] = []
+        self.buffer: list[bytes] = []
         self._buffered = 0
         self._limit = settings.STREAMS_BUFFER_BYTES
         self._ended: tuple[str, float] | None = None
@@ -83,9 +83,9 @@ class Subscriber:
         self._replaying = False  # what was missed at the opening: `stream.live` follows it
         self._told: dict[tuple[str, str], bytes] = {}  # transient frames, the latest by channel and key
         self._untold = False  # went live, and what is told first was not told yet
-        self._moved = hub.parked.now()  # when the client's cursor did
+        self.moved = hub.parked.now()  # when the client's cursor did
         self._waiter: asyncio.Future[None] | None = None
-        self._outlet: Sink | None = None  # while parked: what is pushed goes straight there
+        self.outlet: Sink | None = None  # while parked: what is pushed goes straight there
         self.on_stir: Callable[[], None] | None = None  # told, when that ends
         self.due = 0  # while parked: the round in which it is looked after, 0 for none
         age = settings.STREAMS_MAX_AGE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
@@ -97,41 +97,44 @@ class Subscriber:
 
     def push(self, run: Run) -> bool:
         """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
-        first, last = run.events[0].position, run.events[-1].position
-        if not self.live or last <= self.position:
+        if not self.live or run.last <= self.position:
             return False
-        if first <= self.position or (self._buffer and self._buffered + len(run.frames) > self._limit):
-            self.fall_back(first - 1)
+        buffer, size = self.buffer, len(run.frames)
+        if run.first <= self.position or (buffer and self._buffered + size > self._limit):
+            self.fall_back(run.first - 1)
             return False
-        if self._outlet is not None and self._buffered + len(run.frames) > settings.STREAMS_WRITE_BYTES:
-            self.flush()
-            if len(run.frames) > settings.STREAMS_WRITE_BYTES:
-                self.stir()  # it is written in pieces, as fast as the reader takes them
-        self.position = last
-        if self._outlet is None:
+        if self.outlet is None:
             self._wake()
-        elif not self._buffer:
+        elif self._buffered + size > settings.STREAMS_WRITE_BYTES:
+            self.flush(self.hub.parked.now())
+            if size > settings.STREAMS_WRITE_BYTES:
+                self.stir()  # it is written in pieces, as fast as the reader takes them
+            else:
+                self.hub.parked.unsent.append(self)
+        elif not buffer:
             self.hub.parked.unsent.append(self)
-        self._buffer.append(run.frames)
-        self._buffered += len(run.frames)
+        self.position = run.last
+        buffer.append(run.frames)
+        self._buffered += size
         return True
 
-    def flush(self) -> None:
+    def flush(self, now: float) -> None:
         """Send what was pushed while parked, in one piece: one write costs what one frame would."""
-        if self._outlet is None or not self._buffer:
+        outlet, buffer = self.outlet, self.buffer
+        if outlet is None or not buffer:
             return
-        pushed = self._buffer[0] if len(self._buffer) == 1 else sse.join(self._buffer)
-        self._buffer.clear()
+        pushed = buffer[0] if len(buffer) == 1 else sse.join(buffer)
+        buffer.clear()
         self._buffered = 0
-        self._moved = self.hub.parked.now()
-        self._outlet.send(pushed)
+        self.moved = now
+        outlet.write(sse.chunked(pushed))
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
         if not self.live:
             return
-        if self._outlet is not None:
-            self._outlet.send(said.frame)
+        if self.outlet is not None:
+            self.outlet.write(sse.chunked(said.frame))
             return
         self._told.pop((said.channel, said.key), None)
         if self._buffered + sum(map(len, self._told.values())) + len(said.frame) <= self._limit:
@@ -181,48 +184,45 @@ class Subscriber:
 
     def _drop(self) -> None:
         self._told.clear()
-        self._buffer.clear()
+        self.buffer.clear()
         self._buffered = 0
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        elif self._outlet is not None:
+        elif self.outlet is not None:
             self.stir()
 
     # --- parked: nothing but the hub has anything to do ----------------------------------------------
 
     def park(self, outlet: "Sink") -> bool:
         """Have what is pushed go straight out from now on, where nothing else is to be done; tell whether."""
-        if (
-            not self.live or self._buffer or self._told or self._untold
-            or self._ended is not None or self._reset is not None
-        ):  # fmt: skip
+        if not self.live or self.buffer or self._told or self._untold or self._ended or self._reset:
             return False
-        self._outlet = outlet
+        self.outlet = outlet
         self.hub.parked.add(self)
         return True
 
     def stir(self) -> None:
         """Have the response go on: there is something to do that may have to wait."""
-        if self._outlet is not None:
-            self._outlet = None
+        if self.outlet is not None:
+            self.outlet = None
             if self.on_stir is not None:
                 self.on_stir()
 
     def look_after(self, now: float) -> None:
         """Give a parked stream its sign of life, where it is time, or its end."""
-        if self._outlet is None or self.expire():
+        if self.outlet is None or self.expire():
             return
-        if now - self._moved >= self.heartbeat and not self._buffer:
-            self._moved = now
-            self._outlet.send(sse.heartbeat(self._cursor()))
+        if now - self.moved >= self.heartbeat and not self.buffer:
+            self.moved = now
+            self.outlet.write(sse.chunked(sse.heartbeat(self._cursor())))
         self.hub.parked.add(self)
 
     @property
     def next_look(self) -> float:
         """Return when a parked stream is to be looked after, by the monotonic clock."""
-        return float(min(self._moved + self.heartbeat, self._deadline))
+        return float(min(self.moved + self.heartbeat, self._deadline))
 
     def instead(self, channels: frozenset[Channel], *, since: Cursor) -> "Subscriber":
         """Return one that reads other channels on the same connection, for as long as this one would."""
@@ -238,7 +238,7 @@ class Subscriber:
     @property
     def over(self) -> bool:
         """Tell whether nothing is left to be written but the end."""
-        return self._ended is not None and not self._buffer
+        return self._ended is not None and not self.buffer
 
     @property
     def ended(self) -> bool:
@@ -248,7 +248,7 @@ class Subscriber:
     @property
     def proven(self) -> Cursor | None:
         """Return where the reader stands with all chunks so far; None where something else comes first."""
-        return None if self._buffer or self._reset is not None or self._ended else self._cursor()
+        return None if self.buffer or self._reset is not None or self._ended else self._cursor()
 
     # --- the response's side ---------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Subscriber:
 
     def leave(self) -> None:
         """Leave the hub; twice is once."""
-        self._outlet = None
+        self.outlet = None
         self.hub.parked.discard(self)
         self.hub.leave(self)
 
@@ -294,7 +294,7 @@ class Subscriber:
             return b""
         if self._untold and self.live:
             return await self._tell_first()
-        if self._buffer:
+        if self.buffer:
             return self._take()
         if self._reset is not None:
             return self._restart()
@@ -305,29 +305,29 @@ class Subscriber:
                 chunk += sse.control("live", {}, self._cursor())
             self._untold = self.live
             return chunk
-        if self._told and self.hub.parked.now() - self._moved < self.heartbeat:
+        if self._told and self.hub.parked.now() - self.moved < self.heartbeat:
             return self._take()
         pushed = not self._told and await self.touched(self.heartbeat)
         # A push in the moment in which the wait ended: the cursor must not pass what lies here.
-        if pushed or not self.live or self._buffer:
+        if pushed or not self.live or self.buffer:
             return b""
-        self._moved = self.hub.parked.now()
+        self.moved = self.hub.parked.now()
         return sse.heartbeat(self._cursor())
 
     def _take(self) -> bytes:
         """Return the next piece of what was handed over; the transient first: it is the older."""
-        if self._buffer:
-            self._moved = self.hub.parked.now()
+        if self.buffer:
+            self.moved = self.hub.parked.now()
         told = sse.join(self._told.values())
         self._told.clear()
         count, size = 0, 0
-        for frame in self._buffer:
+        for frame in self.buffer:
             if count and size + len(frame) > settings.STREAMS_WRITE_BYTES:
                 break
             count += 1
             size += len(frame)
-        pushed = sse.join(self._buffer[:count])
-        del self._buffer[:count]
+        pushed = sse.join(self.buffer[:count])
+        del self.buffer[:count]
         self._buffered -= size
         return told + pushed
 

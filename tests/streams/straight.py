@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from streams import sse
 from streams.direct import Direct
 from streams.hub import Hub
 from streams.subscriber import Subscriber
@@ -26,8 +27,13 @@ class Pipe:
         self._unacknowledged = 10**9
         self._begun = b""
 
-    def send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         assert not self.closed, "sent after the end"
+        if data == sse.LAST_CHUNK:
+            return
+        size, _, data = data.partition(b"\r\n")
+        data = data.removesuffix(b"\r\n")
+        assert len(data) == int(size, 16)
         data = self._begun + data
         self._begun = b"" if data.endswith(b"\n\n") else data
         if self._begun:

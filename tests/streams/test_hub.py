@@ -476,8 +476,8 @@ async def test_a_burst_is_joined_once_for_all_who_hear_it(hub, world, subscribe,
         await world.append(100, 101, channels=(ITEM, "item:43"))
         await world.append(*range(102, 110), text="x" * settings.STREAMS_WRITE_BYTES)
         assert hub.apply(await world.batch(begin))
-        [burst, *rest] = one.subscriber._buffer
-        assert burst is two.subscriber._buffer[0]
+        [burst, *rest] = one.subscriber.buffer
+        assert burst is two.subscriber.buffer[0]
         assert burst.count(b"\n\n") == 100
         assert len(rest) <= 5
         assert await one.take(110) == list(range(110))

@@ -522,7 +522,7 @@ class Story(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         for client in self.clients:
             if client.subscriber is not None:
-                frames = client.subscriber._buffer
+                frames = client.subscriber.buffer
                 size = sum(len(frame) for frame in frames)
                 assert client.subscriber._buffered == size
                 assert len(frames) <= 1 or size <= client.subscriber._limit
