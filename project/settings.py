@@ -267,7 +267,7 @@ STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
 STREAMS_TOKEN_ISSUERS = text("STREAMS_TOKEN_ISSUERS")  # who else signs tokens: JSON, or a file of it
 STREAMS_PRESENCE = text("STREAMS_PRESENCE", "1") == "1"  # whether people see who else has an item open
-STREAMS_DIRECT = text("STREAMS_DIRECT", "1") == "1"  # streams are written past the ASGI server: cheaper
+STREAMS_TAKE_OVER = text("STREAMS_TAKE_OVER", "1") == "1"  # streams are written past the ASGI server: cheaper
 STREAMS_DRAIN_SECONDS = number("STREAMS_DRAIN_SECONDS", 4.0)  # over which a stopping process ends streams
 
 # --- Workers ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from events.errors import BadRequest
 from events.http import problem
 from streams import sse
 from streams.connection import Connection, Receive, Send
-from streams.direct import Direct
+from streams.takeover import TakenOver
 from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -106,12 +106,12 @@ class EventStream(Outliving):
 
     async def stream(self, connection: Connection) -> None:
         """Write the chunks, over ASGI or straight to the connection."""
-        link = connection.link if connection.http_version == "1.1" and settings.STREAMS_DIRECT else None
+        link = connection.link if connection.http_version == "1.1" and settings.STREAMS_TAKE_OVER else None
         if self._place is None or self.subscriber is None or link is None:
             await super().stream(connection)
             return
         await self.start(connection)
-        direct = Direct(self.subscriber)
+        direct = TakenOver(self.subscriber)
         if sink := link.take_over(direct):  # else the client has left
             await direct.begin(sink, *self._place)
 

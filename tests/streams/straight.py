@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from streams import sse
-from streams.direct import Direct
+from streams.takeover import TakenOver
 from streams.hub import Hub
 from streams.subscriber import Subscriber
 
@@ -22,7 +22,7 @@ class Pipe:
         self.is_full = False
         self.closed = False
         self.aborted = False
-        self.owner: Direct
+        self.owner: TakenOver
         self._drained: asyncio.Future[None] | None = None
         self._unacknowledged = 10**9
         self._begun = b""
@@ -73,5 +73,5 @@ class Pipe:
 def begin(subscriber: Subscriber, last_event_id: str | None, *, room: int = 1) -> tuple[Pipe, Any]:
     """Return a pipe, and what writes a subscriber's stream to it; await that, or make a task of it."""
     pipe = Pipe(subscriber.hub, room=room)
-    pipe.owner = Direct(subscriber)
+    pipe.owner = TakenOver(subscriber)
     return pipe, pipe.owner.begin(pipe, last_event_id)

@@ -17,7 +17,7 @@ from streams.subscriber import Subscriber
 logger = logging.getLogger(__name__)
 
 
-class Direct(Line):
+class TakenOver(Line):
     """One stream on a connection of its own, from its opening to its end."""
 
     __slots__ = ("_subscriber", "_task", "sink")
