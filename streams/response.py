@@ -1,8 +1,8 @@
-"""The response that streams, and the ASGI handler that lets it outlive its request.
+"""The response that streams, and the connection that it streams to.
 
 Django keeps a thread and, through it, a database connection for as long as a request runs. So
-an `EventStream` is not sent by the request: the handler finishes that first (`request_finished`,
-connections closed, thread gone), then lets the response stream by itself.
+an `EventStream` is not sent by the request: the handler (`streams.handler`) finishes that first, then
+lets the response stream by itself.
 """
 
 import asyncio
@@ -14,11 +14,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 
-from events.errors import BadRequest
-from events.http import problem
 from streams import sse
 from streams.subscriber import Subscriber
 
@@ -26,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-
-OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
 
 # For how long a reader that is behind may go on reading what was written before the end: what it
 # may no longer have, or whom a stopping process waits for, is cut off.
@@ -258,32 +253,3 @@ class _StallWatch:
             self._cut()
             return
         self._again()
-
-
-class Handler(ASGIHandler):
-    """Django's handler, but for event streams: they begin when the request has finished."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # A storm of reconnects waits here: in Django each would hold a thread, and then a connection.
-        self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve one request; then its stream, if that is what it answered."""
-        connection = Connection(scope, receive, send)
-        async with self._opening if scope["path"].startswith(OPENING) else contextlib.nullcontext():
-            await super().__call__(scope, connection.receive, connection)
-        if connection.response is not None and not connection.over:
-            await connection.response.stream(connection)
-
-    def create_request(self, scope: Any, body_file: Any) -> tuple[Any, Any]:
-        """Make the request; refuse one that cannot be made (a query that is no text) in our form."""
-        request, refusal = super().create_request(scope, body_file)
-        return request, None if refusal is None else problem(BadRequest())
-
-    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
-        """Send a response; keep a stream for when the request has finished."""
-        if isinstance(response, Outliving):
-            send.response = response
-        else:
-            await super().send_response(response, send)
