@@ -15,12 +15,15 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.conf import settings
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.messages.storage import default_storage
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import set_script_prefix
+from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
 
 from events.errors import BadRequest
@@ -69,20 +72,22 @@ class Handler(_Base):
 
     def __init__(self) -> None:
         super().__init__()
-        # A storm of reconnects waits here: in Django each would hold a thread, and then a connection.
+        # A storm of reconnects waits here, where it is cheap: in Django each would hold a thread, and then a
+        # connection; in the loop, all that a request is made of.
         self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self._direct = Direct() if Direct.is_possible() else None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""
         connection = Connection(scope, receive, send)
-        if not scope["path"].startswith(OPENING):
-            await super().__call__(scope, connection.receive, connection)
-        elif self._direct is not None and scope["method"] == "GET" and not _has_body(scope):
-            await self._direct(scope, connection.receive, connection)
-        else:
+        if scope["path"].startswith(OPENING):
             async with self._opening:
-                await super().__call__(scope, connection.receive, connection)
+                if self._direct is not None and scope["method"] == "GET" and not _has_body(scope):
+                    await self._direct(scope, connection.receive, connection)
+                else:
+                    await super().__call__(scope, connection.receive, connection)
+        else:
+            await super().__call__(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
 
@@ -108,7 +113,7 @@ class Direct(_Base):
         handler = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
         for path in reversed(settings.MIDDLEWARE):
             kind = import_string(path)
-            middleware = (_in_loop(kind) if path in _DJANGOS else kind)(handler)
+            middleware = (_in_loop(_OURS.get(path, kind)) if path in _DJANGOS else kind)(handler)
             if hasattr(middleware, "process_view"):
                 self._view_middleware.insert(0, _awaitable(middleware.process_view))
             handler = convert_exception_to_response(middleware)
@@ -127,6 +132,23 @@ class Direct(_Base):
         request.close()
 
 
+class _Messages(MessageMiddleware):
+    """Django's, but that it makes what holds messages when it is asked for: it is a tenth of all this."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Promise a place for messages."""
+        request._messages = SimpleLazyObject(lambda: default_storage(request))  # type: ignore[attr-defined]
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        """Store the messages, if there may be any."""
+        if request._messages._wrapped is empty:  # type: ignore[attr-defined]
+            return response
+        return super().process_response(request, response)
+
+
+_OURS = {"django.contrib.messages.middleware.MessageMiddleware": _Messages}
+
+
 class _Thread(ThreadSensitiveContext):
     """The thread of a request, should it need one after all: its database connections go back then."""
 
@@ -137,7 +159,7 @@ class _Thread(ThreadSensitiveContext):
 
 
 def _has_body(scope: Any) -> bool:
-    return any(name in _BODY for name, _ in scope["headers"])
+    return any(name in _BODY and value != b"0" for name, value in scope["headers"])
 
 
 def _is_known(path: str) -> bool:
@@ -152,7 +174,7 @@ def _in_loop(kind: Any) -> Any:
         response = response or await self.get_response(request)
         if not hasattr(self, "process_response"):
             found: HttpResponseBase = response
-        elif kind is SessionMiddleware and _is_to_be_saved(request):
+        elif issubclass(kind, SessionMiddleware) and _is_to_be_saved(request):
             found = await sync_to_async(self.process_response)(request, response)
         else:
             found = self.process_response(request, response)

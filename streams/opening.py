@@ -89,6 +89,8 @@ def place_of(request: HttpRequest) -> str | None:
 
 
 async def _running(hub: Hub) -> bool:
+    if hub.running.is_set():
+        return True
     try:
         # From its start on, not from now: who waits keeps others from being asked in.
         async with asyncio.timeout(max(0.0, hub.started_at + START_SECONDS - time.monotonic())):
