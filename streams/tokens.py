@@ -118,7 +118,8 @@ def read(token: str) -> Grant:
 def read_ours(token: str) -> Grant | None:
     """Do so for what a key of ours signed, without reading a file; None for what names no such key."""
     with _in_our_words(token):
-        kid = json.loads(base64url_decode(token.partition(".")[0])).get("kid")
+        header = json.loads(base64url_decode(token.partition(".")[0]))
+        kid = header.get("kid") if isinstance(header, dict) else None
         return _ours(token, kid) if isinstance(kid, str) and kid in _our_keys() else None
 
 
@@ -140,7 +141,7 @@ def _in_our_words(token: str) -> Iterator[None]:
     except ValidationError as error:  # which only what was verified comes to
         [fault, *_] = error.errors(include_input=False)
         raise _wrong(".".join(map(str, fault["loc"])), fault["msg"]) from None
-    except (jwt.PyJWTError, ValueError, RecursionError, AttributeError):
+    except (jwt.PyJWTError, ValueError, RecursionError):
         raise TokenInvalid from None
 
 

@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -237,6 +238,8 @@ TOKENS = {
     "not signed by us": lambda user: jwt.encode({"iss": "tickertape", "sub": "1"}, "k" * 32),
     "none": lambda user: "",
     "nonsense": lambda user: "nonsense",
+    "of a header that is a list": lambda user: "W10.e30.x",
+    "of a header in depth": lambda user: b64encode(b"[" * 9_000).decode() + ".e30.x",
     "not ASCII": lambda user: "Ä.Ö.Ü",
     "of an ended session": lambda user: tokens.sign(grant_of(user, "system", session=_ended(0))),
     "of one that is to end": lambda user: tokens.sign(grant_of(user, "system", session=_ended(60))),
