@@ -39,6 +39,9 @@ class Kind:
     `latest` is SQL that returns a transient event type's name and its payload (jsonb) for each of
     `%(keys)s`: what nobody will be told again, who comes late is told at once. It is asked of keys of the
     form `latest_key`, if that is given. `about` says, for the catalogue, what is told there and who reads it.
+    `allows` is the rule once more, as SQL: true where the user of the row `reader` may read `asked.key`. So a
+    stream opens with neither a thread nor the ORM. It may refuse what the rule lets be read, which is then
+    asked; never the other way round.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Kind:
     latest: str | None = None
     latest_key: re.Pattern[str] | None = None
     about: str = ""
+    allows: str | None = None
 
 
 _kinds: dict[str, Kind] = {}
@@ -60,12 +64,13 @@ def register(
     latest: str | None = None,
     latest_key: re.Pattern[str] | None = None,
     about: str = "",
+    allows: str | None = None,
 ) -> None:
     """Let channels of a kind be read by whom `may_read(user, key)` does not refuse.
 
     The rule raises ChannelForbidden or ChannelUnknown; it runs in a thread, with the ORM.
     """
-    _kinds[name] = Kind(name, key, may_read, latest, latest_key, about)
+    _kinds[name] = Kind(name, key, may_read, latest, latest_key, about, allows)
 
 
 def kinds() -> Mapping[str, Kind]:
@@ -144,8 +149,13 @@ def job_channel(job_id: UUID | str) -> Channel:
 
 
 def own_channels(user: AbstractBaseUser) -> list[Channel]:
-    """Return what a user hears without asking: their own channel, their groups' and `system`."""
-    groups = user.groups.values_list("name", flat=True)  # type: ignore[attr-defined]
+    """Return what a user hears without asking: their own channel, their groups' and `system`.
+
+    A user who was read together with their groups has the names in `group_names`.
+    """
+    groups = user.__dict__.get("group_names")
+    if groups is None:
+        groups = user.groups.values_list("name", flat=True)  # type: ignore[attr-defined]
     named = (f"group:{name}" for name in groups)
     return [user_channel(user.pk), *(Channel(n) for n in named if is_name(n)), SYSTEM]
 
@@ -172,13 +182,25 @@ def _everyone(user: AbstractBaseUser, key: str) -> None:
     """Let every logged-in user read."""
 
 
-register("user", may_read=_own_only, about="What concerns a user. They alone read it.")
+register(
+    "user",
+    may_read=_own_only,
+    allows="reader.id::text = asked.key",
+    about="What concerns a user. They alone read it.",
+)
 register(
     "group",
     key=re.compile(r"[A-Za-z0-9_.@+-]{1,150}"),
     may_read=_members_only,
+    allows="""EXISTS (
+        SELECT FROM auth_user_groups JOIN auth_group ON auth_group.id = group_id
+        WHERE user_id = reader.id AND name = asked.key)""",
     about="What concerns a group. Its members read it.",
 )
 register(
-    "system", key=None, may_read=_everyone, about="What concerns everyone. Whoever is logged in reads it."
+    "system",
+    key=None,
+    may_read=_everyone,
+    allows="true",
+    about="What concerns everyone. Whoever is logged in reads it.",
 )

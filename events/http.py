@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -39,6 +39,22 @@ MOST_FAULTS = 20  # fields named in one answer: a body of nonsense must not be e
 _API = ("/api/", "/streams/")
 
 logger = logging.getLogger(__name__)
+
+Middleware = TypeVar("Middleware", bound=Callable[..., Any])
+
+
+def threadless(middleware: Middleware) -> Middleware:
+    """Declare that a middleware is asynchronous and asks neither a thread nor the database for anything.
+
+    While all are, streams open without one.
+    """
+    middleware.is_threadless = True  # type: ignore[attr-defined]
+    return middleware
+
+
+def is_threadless(middleware: Callable[..., Any]) -> bool:
+    """Tell whether it was declared so of a middleware."""
+    return bool(vars(middleware).get("is_threadless"))  # itself: a subclass may do more
 
 
 class MethodNotAllowed(TickertapeError):
@@ -111,6 +127,7 @@ def of_status(status: int) -> TickertapeError:
     return kind()
 
 
+@threadless
 @sync_and_async_middleware
 def problems(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Give the framework's own 4xx and 5xx (404, 405, 400 for a host, 403 for CSRF) our form."""

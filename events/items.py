@@ -296,7 +296,17 @@ def _may_read_channel(user: AbstractBaseUser, key: str) -> None:
         raise ChannelForbidden(f"You may not read item {key}.") from None
 
 
-register("item", may_read=_may_read_channel, about="An item and its comments. Who may read it hears it.")
+register(
+    "item",
+    may_read=_may_read_channel,
+    allows="""EXISTS (
+        SELECT FROM events_item AS item
+        WHERE item.id = asked.key::bigint AND (
+            item.visibility = 'public' OR item.owner_id = reader.id OR reader.is_staff OR EXISTS (
+                SELECT FROM events_itemmember AS member
+                WHERE member.item_id = item.id AND member.user_id = reader.id)))""",
+    about="An item and its comments. Who may read it hears it.",
+)
 
 
 # --- What of a person is here ----------------------------------------------------------------

@@ -383,6 +383,9 @@ channels.register(
     "job",
     key=channels.JOB_KEY,
     may_read=_may_read,
+    # The one spelling first: another is no UUID to the database, and would fail the whole question.
+    allows=f"""CASE WHEN asked.key ~ '^{channels.JOB_ID.pattern}$' THEN EXISTS (
+        SELECT FROM events_job AS job WHERE job.id = asked.key::uuid AND job.owner_id = reader.id) END""",
     latest=LATEST,
     latest_key=channels.JOB_ID,
     about="A job, from its start to its end. Whoever asked for it reads it.",

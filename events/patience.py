@@ -13,6 +13,7 @@ which also spares the connection, and to look every second whether we are still 
 a COMMIT that waits for a synchronous standby: it must not be taken for done.
 """
 
+import select
 import time
 from typing import Any, Self, TypeVar
 
@@ -20,6 +21,7 @@ import psycopg
 from django.conf import settings
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool
 
 T = TypeVar("T")
 
@@ -89,3 +91,15 @@ class PatientAsyncConnection(psycopg.AsyncConnection[Any]):
         except Unanswered:
             self.pgconn.finish()
             raise
+
+
+async def check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Raise OperationalError where a connection was closed meanwhile; it asks only where something came.
+
+    What has left says so, and an idle connection hears nothing else but notices. What left without a word
+    is given up when it does not answer.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)

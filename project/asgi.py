@@ -16,7 +16,7 @@ from django.conf import settings  # noqa: E402 (these need the apps)
 from project.origins import FromOurPages, refuse  # noqa: E402
 from streams import issuers  # noqa: E402
 from streams.consumers import StreamConsumer  # noqa: E402
-from streams.response import Handler  # noqa: E402
+from streams.handler import Handler  # noqa: E402
 
 # What is wrong with it is said now, and not to who brings a token; workers need not have the keys.
 issuers.read(settings.STREAMS_TOKEN_ISSUERS)

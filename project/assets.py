@@ -13,7 +13,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from events.http import threadless
 
+
+@threadless
 class Assets(WhiteNoiseMiddleware):  # type: ignore[misc]
     """Answer for a static file, and pass everything else on."""
 

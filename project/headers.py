@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import async_only_middleware
 
+from events.http import threadless
+
 # Of JSON, problems and streams nothing is to be shown, run or framed.
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 # Django's admin and the API's description: all from here, nothing written into the document.
@@ -35,6 +37,7 @@ COMMON = {
 Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
+@threadless
 @async_only_middleware
 def headers(get_response: Next) -> Next:
     """Put the headers on every answer, streams and refusals too."""

@@ -14,6 +14,8 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import async_only_middleware
 
+from events.http import threadless
+
 PREFLIGHT_SECONDS = 600  # for which a browser remembers the answer; Chromium allows 7200
 PATHS = ("/api/", "/streams/")
 METHODS = "GET, POST, PUT, PATCH, DELETE"
@@ -24,6 +26,7 @@ RESPONSE_HEADERS = "Retry-After"
 Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
+@threadless
 @async_only_middleware
 def cors(get_response: Next) -> Next:
     """Say on every answer of the API and the streams, also refusals, who may read it (Fetch, 3.3)."""

@@ -265,6 +265,7 @@ STREAMS_RENDERED_BYTES = number("STREAMS_RENDERED_BYTES", 4 * 1024 * 1024)  # as
 STREAMS_POOL_SIZE = number("STREAMS_POOL_SIZE", 4)  # database connections for hub and replay
 STREAMS_LOOK_SECONDS = number("STREAMS_LOOK_SECONDS", 1.0)  # with the clock: 2 s behind without Redis
 STREAMS_RECHECK_SECONDS = number("STREAMS_RECHECK_SECONDS", 60.0)  # permissions changed past the verbs
+STREAMS_DIRECT = text("STREAMS_DIRECT", "1") == "1"  # opened past threads and ORM, where that suffices
 STREAMS_TOKEN_ISSUERS = text("STREAMS_TOKEN_ISSUERS")  # who else signs tokens: JSON, or a file of it
 STREAMS_PRESENCE = text("STREAMS_PRESENCE", "1") == "1"  # whether people see who else has an item open
 STREAMS_TAKE_OVER = text("STREAMS_TAKE_OVER", "1") == "1"  # streams are written past the ASGI server: cheaper

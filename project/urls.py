@@ -51,6 +51,7 @@ api.add_router("", streams.api.router)
 api.add_router("", workers.api.router)
 
 urlpatterns = [
+    path("streams/", include("streams.urls")),  # first: a crowd asks for them at once
     path("", pages.page, name="page"),
     path("items/<int:item_id>", pages.page, name="item"),
     path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
@@ -58,7 +59,6 @@ urlpatterns = [
     path("events/", catalogue.page, name="events"),
     path("api/asyncapi.json", catalogue.describe, name="asyncapi"),
     path("api/", api.urls),
-    path("streams/", include("streams.urls")),
     path("healthz", live.healthz),
     path("readyz", live.readyz),
     path("metrics", live.show_metrics),

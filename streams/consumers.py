@@ -11,20 +11,17 @@ import json
 import logging
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
-from django.db import close_old_connections
 from django.http import HttpRequest
 
 from events.errors import BadRequest, TickertapeError
 from streams import opening, permission, sse
 from streams.connection import Connection
 from streams.conversation import Conversation, error_frame
-from streams.permission import Admitted, Choose
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +85,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]
         """Say all that there is to say; return the code to close with."""
         try:
             request = _request(self.scope)
-            choose = opening.named(request)
-            hub, subscriber = await opening.subscriber(request, choose, _admit)
+            hub, subscriber = await opening.subscriber(request, opening.named(request))
         except TickertapeError as error:
             await self._say(error_frame(error))
             return REFUSED + error.status
@@ -125,16 +121,3 @@ def _request(scope: dict[str, Any]) -> HttpRequest:
         raise BadRequest from None
     request.session = permission.SessionAsItIs(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     return request
-
-
-async def _admit(request: HttpRequest, choose: Choose) -> Admitted:
-    """Ask in one of the loop's few threads: there is no request that would have one."""
-
-    def ask() -> Admitted:
-        try:
-            return permission.admit(request, choose)
-        finally:
-            close_old_connections()
-
-    async with permission.turns:
-        return await sync_to_async(ask, thread_sensitive=False)()

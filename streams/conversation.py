@@ -40,7 +40,7 @@ from streams.allowance import Allowance
 from streams.behind import DATABASE_AWAY, REREAD_SECONDS
 from streams.brought import Brought
 from streams.hub import Hub
-from streams.permission import admit_again, named, turns
+from streams.permission import admit_again, named
 from streams.replay import Stretch
 from streams.subscriber import Subscriber
 
@@ -288,10 +288,12 @@ class Conversation:
         if count > settings.STREAMS_MAX_CHANNELS:
             error = FieldError("add", f"makes {count}; {settings.STREAMS_MAX_CHANNELS} is the most")
             raise TooManyChannels(errors=(error,))
-        async with turns:
-            _, added = await admit_again(
-                old.reader, lambda user: named(change.add, field="add", read=parse), field="add"
-            )
+        _, added = await admit_again(
+            old.reader,
+            lambda user: named(change.add, field="add", read=parse),
+            field="add",
+            hub=self._hub,
+        )
         most = settings.STREAMS_MAX_PER_CHANNEL
         for channel in added:
             if most and channel != SYSTEM and len(self._hub.audience.of(channel)) >= most:

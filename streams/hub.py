@@ -24,7 +24,7 @@ from events import log
 from events.access import read_change
 from events.channels import Channel
 from events.cursor import Cursor
-from events.patience import PatientAsyncConnection
+from events.patience import PatientAsyncConnection, check
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
@@ -98,7 +98,7 @@ class Hub:
             open=False,
             timeout=settings.DATABASE_CONNECT_SECONDS,
             reconnect_timeout=0,  # a database that is away is asked again at the next look
-            check=AsyncConnectionPool.check_connection,
+            check=check,
             kwargs={
                 **settings.DATABASE_LINK,
                 "autocommit": True,

@@ -55,7 +55,7 @@ async def serve(
     hub: Hub, subscriber: Subscriber, job_id: UUID, last_event_id: str | None
 ) -> HttpResponseBase:
     """Answer with a job's stream, or with what is left of it."""
-    end = await sync_to_async(end_of)(job_id)
+    end = await sync_to_async(end_of)(job_id) if await _may_be_over(hub, job_id) else None
     if end is not None:
         doubt, position = await _place(hub, last_event_id)
         if position is None or (end.entry is None and position < hub.oldest):
@@ -89,6 +89,15 @@ async def until_over(
                             yield sse.event(end.entry, subscriber.since.epoch)
                         yield _over()
                         return
+
+
+async def _may_be_over(hub: Hub, job_id: UUID) -> bool:
+    """Tell whether it is worth a thread to ask how a job ended; most that are watched are under way."""
+    if not settings.STREAMS_DIRECT:
+        return True
+    async with hub.replay.turns:
+        rows = await hub.fetch("SELECT state FROM events_job WHERE id = %s", (job_id,))
+    return any(state in jobs.OVER for (state,) in rows)
 
 
 async def _place(hub: Hub, last_event_id: str | None) -> tuple[str | None, int | None]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -15,7 +15,8 @@ from events.errors import BadRequest, ChannelForbidden, FieldError, TooManyChann
 from events.peer import address
 from streams import switchboard
 from streams.hub import Hub
-from streams.permission import Admitted, Choose
+from streams.permission import let_in
+from streams.reader import Choose
 from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -28,18 +29,14 @@ class NotNow(Exception):
     """A fault that will pass is in the way; the text is the reason, as `stream.end` gives it."""
 
 
-async def subscriber(
-    request: HttpRequest,
-    choose: Choose,
-    admit: Callable[[HttpRequest, Choose], Awaitable[Admitted]],
-) -> tuple[Hub, Subscriber]:
+async def subscriber(request: HttpRequest, choose: Choose) -> tuple[Hub, Subscriber]:
     """Return the hub and the request's subscriber, not joined yet; raise NotNow or why it is refused."""
     hub = await switchboard.hub()
     if not await _running(hub) or not hub.database_up:
         raise NotNow("database")
     try:
         since = hub.cursor  # before the check: what changes access after it ends the stream
-        reader, channels = await admit(request, choose)
+        reader, channels = await let_in(hub, request, choose)
     except (OperationalError, InterfaceError) as error:
         logger.warning("A stream could not be authorised.", extra={"error": type(error).__name__})
         raise NotNow("database") from None
@@ -92,6 +89,8 @@ def place_of(request: HttpRequest) -> str | None:
 
 
 async def _running(hub: Hub) -> bool:
+    if hub.running.is_set():
+        return True
     try:
         # From its start on, not from now: who waits keeps others from being asked in.
         async with asyncio.timeout(max(0.0, hub.started_at + START_SECONDS - time.monotonic())):

@@ -1,8 +1,11 @@
-"""Who reads, and whether they may: a session's user or a token's, asked in a thread with the ORM."""
+"""Who reads, and whether they may: a session's user or a token's.
+
+`admit` says it, in a thread with the ORM. `streams.direct` lets in without either who plainly may be.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -14,7 +17,6 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 
 from events import preferences
-from events.access import session_digest
 from events.channels import Channel, authorise
 from events.errors import (
     ChannelMalformed,
@@ -25,16 +27,36 @@ from events.errors import (
     NotLoggedIn,
     TickertapeError,
 )
-from streams import tokens
-from streams.reader import Grant, Reader
+from streams import direct, tokens
+from streams.reader import Admitted, Choose, Grant, Reader
 from streams.scope import is_open
+
+if TYPE_CHECKING:
+    from streams.hub import Hub
 
 # A crowd that asks to read waits here, not for a thread each.
 turns = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
 
-Choose = Callable[[AbstractBaseUser | None], Sequence[Channel]]  # None is a user of an issuer's
-Admitted = tuple[Reader, frozenset[Channel]]
 Name = TypeVar("Name", bound=str)
+
+
+async def let_in(hub: "Hub", request: HttpRequest, choose: Choose) -> Admitted:
+    """Return what `admit` does, or raise as it does, from within an event loop."""
+    admitted = await direct.admit(hub, request, choose) if settings.STREAMS_DIRECT else None
+    return admitted or await _in_thread(lambda: admit(request, choose))
+
+
+async def _in_thread(ask: Callable[[], Admitted]) -> Admitted:
+    """Ask in one of the loop's few threads, not the request's: it may have none."""
+
+    def work() -> Admitted:
+        try:
+            return ask()
+        finally:
+            close_old_connections()
+
+    async with turns:
+        return await sync_to_async(work, thread_sensitive=False)()
 
 
 def admit(request: HttpRequest, choose: Choose) -> Admitted:
@@ -61,15 +83,7 @@ def by_session(request: HttpRequest, choose: Choose, *, field: str = "") -> Admi
     channels = choose(user)
     authorise_each(user, channels, field=field)
     key = request.session.session_key
-    reader = Reader(
-        user_id=str(user.pk),
-        session=session_digest(key) if key else None,
-        session_key=key,
-        expires_at=expires_at(key),
-        username=user.get_username(),
-        hidden=_is_hidden(user),
-    )
-    return reader, frozenset(channels)
+    return Reader.of_session(user, key, expires_at(key), hidden=_is_hidden(user)), frozenset(channels)
 
 
 def by_grant(grant: Grant, choose: Choose, *, field: str = "") -> Admitted:
@@ -82,15 +96,7 @@ def by_grant(grant: Grant, choose: Choose, *, field: str = "") -> Admitted:
     tokens.check_scope(grant, channels, field=field or "channel")
     if user is not None:
         authorise_each(user, channels, field=field)
-    reader = Reader(
-        user_id=grant.user_id,
-        session=grant.session or None,
-        expires_at=float(grant.expires_at),
-        username="" if user is None else user.get_username(),
-        grant=grant,
-        hidden=_is_hidden(user),
-    )
-    return reader, frozenset(channels)
+    return Reader.of_grant(grant, user, hidden=_is_hidden(user)), frozenset(channels)
 
 
 def _is_hidden(user: AbstractBaseUser | None) -> bool:
@@ -145,27 +151,36 @@ class SessionAsItIs(SessionStore):
         """Keep the row: likewise."""
 
 
-async def admit_again(reader: Reader, choose: Choose, *, field: str = "") -> Admitted:
+async def admit_again(
+    reader: Reader, choose: Choose, *, field: str = "", hub: "Hub | None" = None
+) -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
+    session = SessionAsItIs(reader.session_key)
+    if hub is not None and settings.STREAMS_DIRECT:
+        asked = (
+            direct.by_session(hub, session, choose)
+            if reader.grant is None
+            else direct.by_grant(hub, reader.grant, choose)
+        )
+        if admitted := await asked:
+            return admitted
 
     def ask() -> Admitted:
-        try:
-            if reader.grant is not None:
-                return by_grant(reader.grant, choose, field=field)
-            request = HttpRequest()
-            request.session = SessionAsItIs(reader.session_key)
-            return by_session(request, choose, field=field)
-        finally:
-            close_old_connections()
+        if reader.grant is not None:
+            return by_grant(reader.grant, choose, field=field)
+        request = HttpRequest()
+        request.session = session
+        return by_session(request, choose, field=field)
 
-    # Not the request's thread: one of the loop's few.
-    return await sync_to_async(ask, thread_sensitive=False)()
+    return await _in_thread(ask)
 
 
-async def still_permitted(reader: Reader, channels: frozenset[Channel]) -> Reader | None:
+async def still_permitted(
+    reader: Reader, channels: frozenset[Channel], *, hub: "Hub | None" = None
+) -> Reader | None:
     """Return who reads, as they are now; None where the session or token, or the permission, is gone."""
     try:
-        again, _ = await admit_again(reader, lambda user: sorted(channels))
+        again, _ = await admit_again(reader, lambda user: sorted(channels), hub=hub)
     except TickertapeError:
         return None
     return again if again.user_id == reader.user_id else None

@@ -10,14 +10,13 @@ import json
 from dataclasses import dataclass, field
 from math import ceil
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
 from events.errors import FieldError, Invalid, TickertapeError, Unavailable
 from events.http import problem
-from streams import opening, permission, sse
+from streams import opening, sse
 from streams.response import Later
 from streams.subscriber import Subscriber
 
@@ -30,11 +29,7 @@ _PASSED_OVER = frozenset({"drain", "revoked", "max_age"})
 async def poll(request: HttpRequest) -> HttpResponseBase:
     """Answer with what there is behind `after`, or wait for it."""
     try:
-        _, subscriber = await opening.subscriber(
-            request,
-            opening.named(request),
-            sync_to_async(permission.admit),
-        )
+        _, subscriber = await opening.subscriber(request, opening.named(request))
         subscriber.heartbeat = _wait(request)  # the sign of life is the answer
     except TickertapeError as error:
         return problem(error)

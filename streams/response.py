@@ -1,8 +1,8 @@
-"""The response that streams, and the ASGI handler that lets it outlive its request.
+"""The response that streams.
 
 Django keeps a thread and, through it, a database connection for as long as a request runs. So
-an `EventStream` is not sent by the request: the handler finishes that first (`request_finished`,
-connections closed, thread gone), then lets the response stream by itself.
+an `EventStream` is not sent by the request: the handler (`streams.handler`) finishes that first, then
+lets the response stream by itself.
 """
 
 import asyncio
@@ -10,22 +10,16 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
 
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 
-from events.errors import BadRequest
-from events.http import problem
 from streams import sse
-from streams.connection import Connection, Receive, Send
-from streams.takeover import TakenOver
+from streams.connection import Connection
 from streams.subscriber import Subscriber
+from streams.takeover import TakenOver
 
 logger = logging.getLogger(__name__)
-
-OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
 
 
 class Outliving(ABC, StreamingHttpResponse):
@@ -111,9 +105,9 @@ class EventStream(Outliving):
             await super().stream(connection)
             return
         await self.start(connection)
-        direct = TakenOver(self.subscriber)
-        if sink := link.take_over(direct):  # else the client has left
-            await direct.begin(sink, *self._place)
+        taken = TakenOver(self.subscriber)
+        if sink := link.take_over(taken):  # else the client has left
+            await taken.begin(sink, *self._place)
 
     async def deliver(self, connection: Connection) -> None:
         """Write the chunks as they come."""
@@ -144,32 +138,3 @@ class Later(Outliving):
         for begin in range(0, len(made.content), settings.STREAMS_WRITE_BYTES):
             await connection.write(made.content[begin : begin + settings.STREAMS_WRITE_BYTES])
         await connection({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class Handler(ASGIHandler):
-    """Django's handler, but for event streams: they begin when the request has finished."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # A storm of reconnects waits here: in Django each would hold a thread, and then a connection.
-        self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve one request; then its stream, if that is what it answered."""
-        connection = Connection(scope, receive, send)
-        async with self._opening if scope["path"].startswith(OPENING) else contextlib.nullcontext():
-            await super().__call__(scope, connection.receive, connection)
-        if connection.response is not None and not connection.over:
-            await connection.response.stream(connection)
-
-    def create_request(self, scope: Any, body_file: Any) -> tuple[Any, Any]:
-        """Make the request; refuse one that cannot be made (a query that is no text) in our form."""
-        request, refusal = super().create_request(scope, body_file)
-        return request, None if refusal is None else problem(BadRequest())
-
-    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
-        """Send a response; keep a stream for when the request has finished."""
-        if isinstance(response, Outliving):
-            send.response = response
-        else:
-            await super().send_response(response, send)

@@ -14,6 +14,8 @@ async def hub() -> Hub:
     loop = asyncio.get_running_loop()
     found = _hubs.get(loop)
     if found is None:
-        found = _hubs[loop] = Hub(permitted=still_permitted)
+        found = _hubs[loop] = Hub(
+            permitted=lambda reader, channels: still_permitted(reader, channels, hub=_hubs[loop])
+        )
     await found.start()
     return found

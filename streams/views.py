@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -24,7 +23,7 @@ from events.transactions import PRESSURE_SQL
 from streams import jobs, metrics, opening, rendering, switchboard
 from streams.behind import DATABASE_AWAY
 from streams.hub import Hub
-from streams.permission import Choose, admit
+from streams.reader import Choose
 from streams.response import EventStream
 from streams.subscriber import Subscriber
 
@@ -78,7 +77,7 @@ async def _serve(hub: Hub, subscriber: Subscriber, last_event_id: str | None) ->
 
 async def _stream(request: HttpRequest, choose: Choose, serve: Serve = _serve) -> HttpResponseBase:
     try:
-        hub, subscriber = await opening.subscriber(request, choose, sync_to_async(admit))
+        hub, subscriber = await opening.subscriber(request, choose)
         html = rendering.asked_for(request)
         response = await serve(hub, subscriber, opening.place_of(request))
     except TickertapeError as error:

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 from streams import sse
-from streams.takeover import TakenOver
 from streams.hub import Hub
 from streams.subscriber import Subscriber
+from streams.takeover import TakenOver
 
 
 class Pipe:

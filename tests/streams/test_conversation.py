@@ -15,7 +15,7 @@ from django.db import transaction
 from events import items, log
 from events.access import access_changed
 from events.channels import Channel
-from streams import brought, conversation
+from streams import brought, conversation, permission
 from streams.conversation import Conversation
 from streams.permission import named
 from streams.reader import Grant, Reader
@@ -484,7 +484,7 @@ async def test_who_asks_too_often_is_told_so_and_not_heard_for_a_while(
         await waiting
 
 
-async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, monkeypatch):
+async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, monkeypatch, settings):
     a, b, _ = one
     asked: list[int] = []
     asking = threading.Lock()
@@ -501,7 +501,8 @@ async def test_a_crowd_that_adds_channels_asks_in_turns(quiet, hub, talk, one, m
         return named(*arguments, **more)
 
     monkeypatch.setattr(conversation, "named", slowly)
-    monkeypatch.setattr(conversation, "turns", asyncio.Semaphore(2))
+    monkeypatch.setattr(permission, "turns", asyncio.Semaphore(2))
+    settings.STREAMS_DIRECT = False  # so each asks in a thread
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(20))
     async with contextlib.AsyncExitStack() as opened:
         streams = [await opened.enter_async_context(talk.opened(a)) for _ in range(8)]
