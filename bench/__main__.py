@@ -21,6 +21,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 from bench import report, scenarios
 from bench.context import Context, Scenario, Starts
 from bench.deployment import ROOT, Deployment
+from bench.generator import allow_files
 from bench.figures import DAPHNE, UVICORN, Figure
 from bench.peers import starts as peers
 from bench.servers import Trouble
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # also of one that a script put in the background
         signal.signal(number, signal.default_int_handler)
     given = options(arguments)
+    allow_files(100_000)
     chosen = {name: cast(Scenario, import_module(f"bench.scenarios.{name}")) for name in given.names}
     seconds = given.rounds * sum(each.SECONDS[0 if given.quick else 1] for each in chosen.values())
     say(f"{given.rounds} round(s) of {', '.join(chosen)}: about {max(1, round(seconds / 60))} min")
@@ -90,8 +92,8 @@ def measure(
     failed: list[str] = []
     with Deployment(folder, cores) as deployment:
         found: list[Starts] = [WebStarts(UVICORN, "uvicorn", deployment), WebStarts(DAPHNE, "daphne", deployment)]
-        others, lacking = peers(folder, cores)
         wanted = [name for name in given.subjects.split(",") if name]
+        others, lacking = peers(folder, cores, wanted)
         starts = {each.subject: each for each in [*found, *others] if not wanted or each.subject in wanted}
         context = Context(given.quick, cores, folder, deployment, starts)
         for line in lacking:

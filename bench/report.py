@@ -110,7 +110,8 @@ def figures_table(figures: Sequence[Figure]) -> list[str]:
     subjects = list(dict.fromkeys(each.subject for each in figures))
     cells = {(each.quantity, each.unit, each.at, each.subject): each.value for each in figures}
     keys = list(dict.fromkeys((each.quantity, each.unit, each.at) for each in figures))
-    keys.sort(key=lambda key: [each[0] for each in keys].index(key[0]))  # a quantity's rows stand together
+    order = list(dict.fromkeys(quantity for quantity, _, _ in keys))
+    keys.sort(key=lambda key: order.index(key[0]))  # a quantity's rows stand together
     lines = [_row(["", "unit", *subjects]), "|---|---|" + "---:|" * len(subjects)]
     for quantity, unit, at in keys:
         name = quantity if at is None else f"{quantity} at {shown(at)}"

@@ -2,10 +2,5 @@
 
 ALL = (
     "single",
-    "most",
-    "many",
     "idle",
-    "opens",
-    "replay",
-    "growth",
 )
