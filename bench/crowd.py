@@ -90,6 +90,10 @@ class Crowd(Told):
         heard: Heard = self.tell("report")
         return heard
 
+    def leave(self, channels: Sequence[str]) -> None:
+        """Leave the streams of some channels."""
+        self.tell("leave", list(channels))
+
     def close(self) -> None:
         """Leave all streams."""
         self.tell("close")

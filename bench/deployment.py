@@ -115,6 +115,20 @@ class Deployment:
         """Return a connection to the log's database."""
         return psycopg.connect(self.postgres.url, autocommit=True)
 
+    def head(self) -> str:
+        """Return the cursor of the log's end, once all that was appended is placed."""
+        with self.connect() as connection:
+
+            def placed() -> bool:
+                [(waiting,)] = connection.execute(
+                    "SELECT EXISTS (SELECT FROM events_event WHERE position IS NULL)"
+                ).fetchall()
+                return not waiting
+
+            wait_for(placed, "events are not placed")
+            [(epoch, head)] = connection.execute("SELECT epoch, head FROM events_logstate").fetchall()
+        return f"{epoch}-{head}"
+
     def behind(self) -> dict[str, Usage]:
         """Return what each part behind the web process cost so far."""
         parts = {"postgres": self.postgres.pid, "valkey": self.valkey.pid}

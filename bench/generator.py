@@ -174,6 +174,12 @@ class Generator:
             },
         )
 
+    def leave(self, channels: list[str]) -> None:
+        """Leave the streams of some channels."""
+        for channel in channels:
+            for reader in self._groups.pop(channel).readers:
+                self._forget(reader)
+
     def close(self) -> None:
         """Leave all streams."""
         for reader in list(self._readers.values()):

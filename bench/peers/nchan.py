@@ -16,7 +16,7 @@ from project.embedded import free_port
 MODULES = Path("/usr/lib/nginx/modules")
 PACKAGES = "nginx-light and libnginx-mod-nchan"
 
-# No access log and no limits. A message is kept for a minute, as a subscriber may be that far behind.
+# No access log and no limits. Messages are kept for who comes back, as many as our ring holds.
 CONFIGURATION = """
 {user}daemon off;
 pid {folder}/nginx.pid;
@@ -41,11 +41,16 @@ http {{
             nchan_channel_id $arg_channel;
             nchan_subscriber_first_message newest;
         }}
+        location /all {{
+            nchan_subscriber eventsource;
+            nchan_channel_id $arg_channel;
+            nchan_subscriber_first_message oldest;
+        }}
         location /pub {{
             nchan_publisher;
             nchan_channel_id $arg_channel;
             nchan_message_buffer_length {buffer};
-            nchan_message_timeout 1m;
+            nchan_message_timeout 10m;
         }}
         location /alive {{ return 204; }}
     }}
@@ -67,11 +72,10 @@ class Nchan:
         return self.process.usage()
 
     def opening(self, channel: str, *, last_event_id: str = "") -> bytes:
-        """Return the request for a stream."""
-        place = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
-        host = f"Host: 127.0.0.1:{self.address[1]}"
-        head = f"GET /sub?channel={channel} HTTP/1.1\r\n{host}\r\n"
-        return f"{head}Accept: text/event-stream\r\n{place}\r\n".encode()
+        """Return the request for a stream; any last id stands for all that is kept."""
+        path = "/all" if last_event_id else "/sub"
+        head = f"GET {path}?channel={channel} HTTP/1.1\r\nHost: 127.0.0.1:{self.address[1]}\r\n"
+        return f"{head}Accept: text/event-stream\r\n\r\n".encode()
 
     def publisher(self) -> AbstractContextManager[Publisher]:
         """Return who posts to it."""
@@ -88,7 +92,7 @@ class NchanStarts:
     cores: Cores
 
     @contextmanager
-    def start(self, *, buffer: int = 10, **environment: str) -> Iterator[Nchan]:
+    def start(self, *, buffer: int = 20_000, **environment: str) -> Iterator[Nchan]:
         """Serve until the context is left; a channel keeps its last `buffer` messages."""
         port = free_port()
         folder = self.folder / f"nchan-{port}"

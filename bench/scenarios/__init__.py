@@ -2,5 +2,10 @@
 
 ALL = (
     "single",
+    "most",
+    "many",
     "idle",
+    "opens",
+    "replay",
+    "growth",
 )
