@@ -23,6 +23,7 @@ from bench.context import Context, Scenario, Starts
 from bench.deployment import ROOT, Deployment
 from bench.generator import allow_files
 from bench.figures import DAPHNE, UVICORN, Figure
+from bench.numbers import shown
 from bench.peers import starts as peers
 from bench.servers import Trouble
 from bench.usage import Cores
@@ -120,8 +121,8 @@ def measure(
 
 
 def _line(figure: Figure) -> str:
-    at = "" if figure.at is None else f" at {report.shown(figure.at)}"
-    return f"{figure.subject}: {figure.quantity}{at} = {report.shown(figure.value)} {figure.unit}"
+    at = "" if figure.at is None else f" at {shown(figure.at)}"
+    return f"{figure.subject}: {figure.quantity}{at} = {shown(figure.value)} {figure.unit}"
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class Follower:
     def __init__(self, tape: Tape, faults: Counter[str], *, sampled: bool = False) -> None:
         self.tape = tape
         self.faults = faults
-        self.offset = len(tape.text)
+        self.offset = 0  # readers come while nothing is published, or want all that the tape will have
         self.rest = b""
         self.alone: Alone | None = None
         self.marks: list[tuple[int, int]] | None = [] if sampled else None

@@ -85,6 +85,10 @@ class Crowd(Told):
         """Return whether all readers of the channels have read so far, in time."""
         return bool(self.tell("until", dict(targets), seconds))
 
+    def closed(self, number: int, *, seconds: float = 10.0) -> bool:
+        """Return whether so many streams were closed by the server, in time."""
+        return bool(self.tell("closed", number, seconds))
+
     def report(self) -> Heard:
         """Return what came since the mark."""
         heard: Heard = self.tell("report")

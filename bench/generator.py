@@ -156,6 +156,10 @@ class Generator:
 
         return self._until(there, seconds)
 
+    def closed(self, number: int, seconds: float) -> bool:
+        """Return whether so many streams were closed by the server, in time."""
+        return self._until(lambda: self._faults["closed"] >= number, seconds)
+
     def report(self) -> Heard:
         """Return what came since the mark."""
         checks = [reader.check for group in self._groups.values() for reader in group.readers]
@@ -167,7 +171,7 @@ class Generator:
             seconds=seconds,
             cpu_share=(cpu_after - cpu) / seconds if seconds else 0.0,
             bytes=self._bytes,
-            faults=dict(self._faults),
+            faults={name: number for name, number in self._faults.items() if number},
             late_ms={
                 share: late[min(len(late) - 1, int(len(late) * share / 100))] / 1e6
                 for share in (PERCENTILES if late else ())

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.context import Scenario
 from bench.figures import Aim, Figure, Outcome, compare, medians
+from bench.numbers import shown
 from bench.plots import Plot, draw
 
 
@@ -84,11 +85,12 @@ def markdown(run: Run) -> str:
     lines = ["# What was measured", "", f"{run.mode}, {run.rounds} round(s), medians. {machine()}.", ""]
     lines += [f"- {remark}" for remark in run.remarks]
     lines += ["", "## Aims", "", *aims_table(compare(run.aims, run.figures)), ""]
+    plots = [plot for plot, _ in drawn(run)]
     for name, scenario in run.scenarios.items():
         figures = [each for each in medians(run.figures) if each.scenario == name]
         lines += [f"## {scenario.TITLE}", "", _about(scenario), ""]
         lines += [*figures_table(figures), ""]
-        lines += [f"![{plot.title}]({plot.name}.svg)\n" for plot in scenario.PLOTS]
+        lines += [f"![{plot.title}]({plot.name}.svg)\n" for plot in scenario.PLOTS if plot in plots]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -118,13 +120,6 @@ def figures_table(figures: Sequence[Figure]) -> list[str]:
         values = [cells.get((quantity, unit, at, subject)) for subject in subjects]
         lines.append(_row([name, unit, *("" if value is None else shown(value) for value in values)]))
     return lines
-
-
-def shown(value: float) -> str:
-    """Return a number with three or so digits that mean something."""
-    if value == int(value) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _with(value: float | None, unit: str) -> str:

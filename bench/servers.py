@@ -63,6 +63,10 @@ class Process:
             )
         processes.collect(self._process, seconds=5)
 
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+
     def usage(self) -> Usage:
         """Return what it and its children cost so far."""
         return usage([self.pid])

@@ -43,7 +43,7 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
             crowd.until(sent.last)
             best: Step | None = None
             for step in ramp(
-                server, crowd, publisher, CHANNELS, first=context.pick(4, 1) * FIRST[subject],
+                server, crowd, publisher, CHANNELS, first=FIRST[subject], factor=context.pick(2.0, 1.5),
                 seconds=context.pick(1.0, 4.0), sustained=sustained,
             ):  # fmt: skip
                 if step.heard.late_ms:
@@ -58,5 +58,6 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
         yield Figure("many", subject, BEST, "1/s", best.deliveries)
         yield Figure("many", subject, "latency, p99, at that", "ms", best.heard.late_ms[99])
         yield Figure("many", subject, "events a CPU second at that", "1/s", best.heard.events / best.cpu_seconds)
+        yield Figure("many", subject, "CPU of the server at that", "%", 100 * best.server_share)
         yield Figure("many", subject, "CPU of the load generator at that", "%", 100 * best.heard.cpu_share)
         yield Figure("many", subject, "CPU of the publisher at that", "%", 100 * best.sent.cpu_share)

@@ -45,7 +45,7 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
         crowd.until({CHANNEL: number})
         best: Step | None = None
         for step in ramp(
-            server, crowd, publisher, [CHANNEL], first=context.pick(4, 1) * FIRST[subject],
+            server, crowd, publisher, [CHANNEL], first=FIRST[subject], factor=context.pick(2.0, 1.5),
             seconds=context.pick(1.0, 4.0), sustained=sustained,
         ):  # fmt: skip
             heard = step.heard
@@ -63,5 +63,6 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
         yield Figure("most", subject, "events a second at that", "1/s", best.published)
         yield Figure("most", subject, "deliveries a CPU second at that", "1/s", best.heard.events / best.cpu_seconds)
         yield Figure("most", subject, "megabytes a second at that", "MB/s", best.heard.bytes / best.heard.seconds / 1e6)
+        yield Figure("most", subject, "CPU of the server at that", "%", 100 * best.server_share)
         yield Figure("most", subject, "CPU of the load generator at that", "%", 100 * best.heard.cpu_share)
         yield Figure("most", subject, "CPU of the publisher at that", "%", 100 * best.sent.cpu_share)

@@ -9,7 +9,6 @@ from bench.generator import Heard
 from bench.publishing import Publisher, Sent
 
 PATIENCE_SECONDS = 20.0  # for what was published faster than it is delivered
-FACTOR = 1.6  # between two rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,11 @@ class Step:
     heard: Heard
     complete: bool  # everything came to everyone, once and in order
     cpu_seconds: float  # of the server
+
+    @property
+    def server_share(self) -> float:
+        """Return how much of a core the server took."""
+        return self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0
 
     @property
     def deliveries(self) -> float:
@@ -40,6 +44,7 @@ def ramp(
     channels: Sequence[str],
     *,
     first: float,
+    factor: float,
     seconds: float,
     sustained: Callable[[Step], bool],
     most: float = 400_000.0,
@@ -57,4 +62,4 @@ def ramp(
         yield step
         if not step.complete or not sustained(step) or sent.events < 0.9 * rate * seconds:
             return
-        rate *= FACTOR
+        rate *= factor
