@@ -21,8 +21,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 from bench import report, scenarios
 from bench.context import Context, Scenario, Starts
 from bench.deployment import ROOT, Deployment
-from bench.generator import allow_files
 from bench.figures import DAPHNE, UVICORN, Figure
+from bench.generator import allow_files
 from bench.numbers import shown
 from bench.peers import starts as peers
 from bench.servers import Trouble
@@ -43,7 +43,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=about)
     parser.add_argument("--quick", action="store_true", help="two minutes: one round, fewer of everything")
     parser.add_argument("--rounds", type=int, help=f"how often; the medians count ({ROUNDS}; quick: 1)")
-    parser.add_argument("--only", default="", help=f"scenarios, with commas between: {','.join(scenarios.ALL)}")
+    parser.add_argument(
+        "--only", default="", help=f"scenarios, with commas between: {','.join(scenarios.ALL)}"
+    )
     parser.add_argument("--subjects", default="", help="only these servers, with commas between")
     parser.add_argument("--out", type=Path, default=ROOT / ".data" / "bench", help="where the report goes")
     given = parser.parse_args(arguments)
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     given = options(arguments)
     allow_files(100_000)
-    chosen = {name: cast(Scenario, import_module(f"bench.scenarios.{name}")) for name in given.names}
+    chosen = {name: cast("Scenario", import_module(f"bench.scenarios.{name}")) for name in given.names}
     seconds = given.rounds * sum(each.SECONDS[0 if given.quick else 1] for each in chosen.values())
     say(f"{given.rounds} round(s) of {', '.join(chosen)}: about {max(1, round(seconds / 60))} min")
     folder = Path(tempfile.mkdtemp(prefix="tickertape-bench-"))
@@ -84,15 +86,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if good else 1
 
 
-def measure(
-    given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path
-) -> tuple[report.Run, bool]:
+def measure(given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path) -> tuple[report.Run, bool]:
     """Run the rounds; return what was found, and whether every scenario could be done."""
     cores = Cores.choose()
     figures: list[Figure] = []
     failed: list[str] = []
     with Deployment(folder, cores) as deployment:
-        found: list[Starts] = [WebStarts(UVICORN, "uvicorn", deployment), WebStarts(DAPHNE, "daphne", deployment)]
+        found: list[Starts] = [
+            WebStarts(UVICORN, "uvicorn", deployment),
+            WebStarts(DAPHNE, "daphne", deployment),
+        ]
         wanted = [name for name in given.subjects.split(",") if name]
         others, lacking = peers(folder, cores, wanted)
         starts = {each.subject: each for each in [*found, *others] if not wanted or each.subject in wanted}

@@ -21,8 +21,13 @@ T = TypeVar("T")
 class Server(Protocol):
     """One server under measurement, started for this scenario and pinned to its core."""
 
-    subject: str
-    address: tuple[str, int]
+    @property
+    def subject(self) -> str:
+        """What it is called."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
 
     def usage(self) -> Usage:
         """Return what it cost so far: of its own processes, not of those behind it."""
@@ -37,7 +42,9 @@ class Server(Protocol):
 class Starts(Protocol):
     """One subject: what it is called, and how to start a server of it."""
 
-    subject: str
+    @property
+    def subject(self) -> str:
+        """What it is called."""
 
     def start(self, **environment: str) -> AbstractContextManager[Server]:
         """Serve until the context is left."""

@@ -4,7 +4,6 @@ All but the web processes run on the second core. What the limits of the service
 allowed, by its documented settings; nothing else is changed.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -18,8 +17,7 @@ import psycopg
 from bench import keys
 from bench.servers import Process, wait_for
 from bench.usage import Cores, Usage, on_core, usage
-from project import processes
-from project.embedded import Postgres, Valkey, free_port
+from project.embedded import Postgres, Valkey
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,7 +96,7 @@ class Deployment:
     def manage(self, *arguments: str) -> str:
         """Run a management command; return what it prints."""
         with on_core(self.cores.rest):
-            return subprocess.run(  # noqa: S603 (our own)
+            return subprocess.run(
                 [sys.executable, "manage.py", *arguments],
                 cwd=ROOT,
                 env=self.environment,

@@ -12,10 +12,9 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
 
 from bench.checker import Alone, Follower, Tape
 from bench.wire import Body, Refused
@@ -59,6 +58,22 @@ class Group:
     before: tuple[int | None, int] = (None, -1)
     after: tuple[int | None, int] = (None, -1)
     readers: list["Reader"] = field(default_factory=list)
+
+    def read(self, raw: bytes, body: Body, check: Follower) -> None:
+        """Have a reader take a piece; one that is what another got at the same place, as that one did."""
+        now = time.monotonic_ns()
+        if check.alone is not None or check.rest or body.rest:
+            check.feed(body.feed(raw), now)
+            return
+        state = (body.need, check.offset)
+        if raw == self.raw and state == self.before:
+            body.need, check.offset = self.after
+            if check.marks is not None:
+                check.marks.append((check.offset, now))
+            return
+        check.feed(body.feed(raw), now)
+        if check.alone is None and not check.rest and not body.rest:
+            self.raw, self.before, self.after = raw, state, (body.need, check.offset)
 
 
 class Reader:
@@ -121,7 +136,11 @@ class Generator:
             for number in range(times):
                 self._until(lambda: self._unready < window, 60)
                 sampled = number % max(1, times // SAMPLED) == 0
-                check = Alone(self._faults, last) if alone else Follower(group.tape, self._faults, sampled=sampled)
+                check = (
+                    Alone(self._faults, last)
+                    if alone
+                    else Follower(group.tape, self._faults, sampled=sampled)
+                )
                 self._connect(address, request, Reader(self._socket(), group, check))
                 count += 1
         if not self._until(lambda: not self._unready, 60):
@@ -142,7 +161,9 @@ class Generator:
     def until(self, targets: dict[str, int], seconds: float) -> bool:
         """Return whether all readers of the channels have read so far, in time."""
         waiting = [
-            (reader, target) for channel, target in targets.items() for reader in self._groups[channel].readers
+            (reader, target)
+            for channel, target in targets.items()
+            for reader in self._groups[channel].readers
         ]
 
         def there() -> bool:
@@ -232,24 +253,10 @@ class Generator:
             self._forget(reader)
             return
         self._bytes += len(raw)
-        check, body = reader.check, reader.body
-        now = time.monotonic_ns()
-        if isinstance(check, Follower) and check.alone is None and not check.rest and not body.rest:
-            group = reader.group
-            state = (body.need, check.offset)
-            if raw == group.raw and state == group.before:
-                body.need, check.offset = group.after
-                if check.marks is not None:
-                    check.marks.append((check.offset, now))
-                return
-            if reader.ready:
-                check.feed(body.feed(raw), now)
-                if check.alone is None and not check.rest and not body.rest:
-                    group.raw, group.before, group.after = raw, state, (body.need, check.offset)
-                return
-        text = body.feed(raw)
-        if text:
-            check.feed(text, now)
+        if reader.ready and isinstance(reader.check, Follower):
+            reader.group.read(raw, reader.body, reader.check)
+        elif text := reader.body.feed(raw):
+            reader.check.feed(text, time.monotonic_ns())
             if not reader.ready:
                 reader.ready = True
                 self._unready -= 1

@@ -1,4 +1,4 @@
-"""The event that is published everywhere: 200 bytes of JSON that say which it is, and when it was handed over."""
+"""The event that is published everywhere: 200 bytes of JSON that say which it is, and since when."""
 
 import re
 import time

@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 78, 190, 64, 58  # around the field; the names stand at the right
 LINE = 20  # between two names, at the least
 
-# Okabe and Ito's, which most people with a colour vision deficiency can tell apart; the second is for dark pages.
+# Okabe and Ito's, which most people with a colour vision deficiency can tell apart; then for dark pages.
 COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#007a5a", "#2cc295"), ("#a3478a", "#e39bcb"))
 
 KNOWN = (UVICORN, DAPHNE, NCHAN, EVENTSTREAM)  # have the same colour in every plot
@@ -70,7 +70,10 @@ class Axis:
         """Make an axis that holds all values; a linear one begins at 0."""
         if log:
             positive = [value for value in values if value > 0] or [1.0]
-            low, high = 10.0 ** math.floor(math.log10(min(positive))), 10.0 ** math.ceil(math.log10(max(positive)))
+            low, high = (
+                10.0 ** math.floor(math.log10(min(positive))),
+                10.0 ** math.ceil(math.log10(max(positive))),
+            )
             return cls(low, high if high > low else low * 10, begin, end, True)
         top = max([*values, 0.0]) or 1.0
         step = _step(top)
@@ -95,9 +98,7 @@ def _step(top: float) -> float:
 def draw(plot: Plot, lines: Mapping[str, Sequence[tuple[float, float]]], unit: str) -> str:
     """Return the SVG of some lines, each of points (`at`, value)."""
     kept = {
-        name: sorted(
-            (x, y) for x, y in points if (x > 0 or not plot.log_x) and (y > 0 or not plot.log_y)
-        )
+        name: sorted((x, y) for x, y in points if (x > 0 or not plot.log_x) and (y > 0 or not plot.log_y))
         for name, points in lines.items()
     }
     kept = {name: points for name, points in kept.items() if points}
@@ -138,16 +139,19 @@ def _axes(plot: Plot, across: Axis, up: Axis, unit: str) -> list[str]:
     for value in up.ticks:
         y = up.place(value)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{shown(value)}</text>')
+        parts.append(
+            f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{shown(value)}</text>'
+        )
+    foot = HEIGHT - BOTTOM + 20
     for value in across.ticks:
         x = across.place(value)
         parts.append(f'<path class="axis" d="M{x:.1f} {HEIGHT - BOTTOM}v5"/>')
-        parts.append(
-            f'<text class="small" x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{shown(value)}</text>'
-        )
+        parts.append(f'<text class="small" x="{x:.1f}" y="{foot}" text-anchor="middle">{shown(value)}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="small" x="{middle}" y="{HEIGHT - 14}" text-anchor="middle">{escape(plot.x)}</text>')
+    parts.append(
+        f'<text class="small" x="{middle}" y="{HEIGHT - 14}" text-anchor="middle">{escape(plot.x)}</text>'
+    )
     parts.append(f'<text class="small" x="{LEFT - 58}" y="{TOP - 16}">{escape(unit)}</text>')
     return parts
 
@@ -164,7 +168,10 @@ def _lines(lines: Mapping[str, Sequence[tuple[float, float]]], across: Axis, up:
         parts.append(f'<path class="{style} line" style="fill:none" d="M{path}"/>')
         parts += [_point(number, style, x, y) for x, y in points]
         (x, y), side, level = points[-1], WIDTH - RIGHT + 24, names[name]
-        parts.append(f'<path class="{style} leader" style="fill:none" d="M{x + 6:.1f} {y:.1f}L{side - 14} {level:.1f}"/>')
+        parts.append(
+            f'<path class="{style} leader" style="fill:none"'
+            f' d="M{x + 6:.1f} {y:.1f}L{side - 14} {level:.1f}"/>'
+        )
         parts.append(_point(number, style, side - 6, level))
         parts.append(f'<text x="{side + 4}" y="{level + 4:.1f}">{escape(name)}</text>')
     return parts
@@ -173,7 +180,7 @@ def _lines(lines: Mapping[str, Sequence[tuple[float, float]]], across: Axis, up:
 def _apart(wanted: Mapping[str, float]) -> dict[str, float]:
     """Return levels for names near those wanted, and so far apart that they can be read."""
     levels: dict[str, float] = {}
-    lowest = TOP - LINE
+    lowest: float = TOP - LINE
     for name, level in sorted(wanted.items(), key=lambda each: each[1]):
         lowest = levels[name] = max(level, lowest + LINE)
     over = lowest - (HEIGHT - BOTTOM)

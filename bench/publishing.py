@@ -108,7 +108,9 @@ class Way(ABC):
         while (passed := time.monotonic() - began) < seconds:
             due = min(int(rate * passed) + 1, sent + 2_000) - sent
             if due > 0:
-                self.send(self._next([channels[number % len(channels)] for number in range(sent, sent + due)]))
+                self.send(
+                    self._next([channels[number % len(channels)] for number in range(sent, sent + due)])
+                )
                 sent += due
             wait = max(TICK_SECONDS, (sent + 1) / rate - passed)
             time.sleep(max(0.0, began + passed + wait - time.monotonic()))
@@ -235,7 +237,7 @@ class ByBatch(Way):
             for channel, data in events[first : first + self._most]:
                 self._position += 1
                 frame = f"id: {self._epoch}-{self._position}\nevent: {EVENT_TYPE}\ndata: {data}\n\n"
-                made.append(self._batch.Published(self._position, (channel,), frame.encode()))  # type: ignore[arg-type]
+                made.append(self._batch.Published(self._position, (channel,), frame.encode()))
             batch = self._batch.Batch(self._epoch, prev, self._position, tuple(made))
             self._redis.publish(self._batch.redis_channel(), batch.pack())
 

@@ -57,7 +57,9 @@ def machine() -> str:
     """Return what this was measured on."""
     try:
         text = Path("/proc/cpuinfo").read_text()
-        models = [line.partition(":")[2].strip() for line in text.split("\n") if line.startswith("model name")]
+        models = [
+            line.partition(":")[2].strip() for line in text.split("\n") if line.startswith("model name")
+        ]
     except OSError:
         models = []
     model = f"{len(models)} × {models[0]}" if models else platform.machine()

@@ -1,6 +1,7 @@
 """Servers as processes: started on a core, awaited, and ended, whatever happens meanwhile."""
 
 import http.client
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,9 +59,7 @@ class Process:
         if self._process.poll() is None:
             self._process.terminate()
         if not processes.wait_gone(family, seconds=STOP_SECONDS, reap=self._process.poll):
-            processes.end(
-                [pid for pid in family if processes.running(pid)], number=processes.signal.SIGKILL, seconds=5
-            )
+            processes.end([pid for pid in family if processes.running(pid)], number=signal.SIGKILL, seconds=5)
         processes.collect(self._process, seconds=5)
 
     def kill(self) -> None:

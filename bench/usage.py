@@ -1,9 +1,8 @@
 """What a server costs: CPU time and memory of a process with all its descendants, from /proc."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class Usage:
 def usage(pids: Iterable[int]) -> Usage:
     """Return the usage of some processes and their descendants."""
     ticks, pages, threads = 0, 0, 0
-    for pid in {member for pid in pids for member in (pid, *processes.descendants(pid))}:
+    for pid in {member for root in pids for member in (root, *processes.descendants(root))}:
         try:
             # From the state on: the name before it may hold anything. utime to cstime, threads, rss.
             words = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from bench import keys
 from bench.deployment import PASSWORD, USER, Deployment
@@ -56,17 +57,20 @@ class Web:
         status, headers, body = self._ask("POST", "/api/session", said, {})
         if status != 200:
             raise RuntimeError(f"logging in was answered by {status}: {body[:200]!r}")
-        cookies = "; ".join(value.partition(";")[0] for name, value in headers if name.lower() == "set-cookie")
+        cookies = "; ".join(
+            value.partition(";")[0] for name, value in headers if name.lower() == "set-cookie"
+        )
         return cookies, json.loads(body)["csrf_token"]
 
-    def post(self, path: str, body: object, session: tuple[str, str]) -> object:
+    def post(self, path: str, body: object, session: tuple[str, str]) -> dict[str, Any]:
         """Post as who is logged in; return the answer's JSON."""
         cookies, csrf = session
         headers = {"Cookie": cookies, "X-CSRFToken": csrf}
         status, _, said = self._ask("POST", path, json.dumps(body), headers)
         if status not in (200, 201):
             raise RuntimeError(f"POST {path} was answered by {status}: {said[:200]!r}")
-        return json.loads(said)
+        made: dict[str, Any] = json.loads(said)
+        return made
 
     def _ask(
         self, method: str, path: str, body: str, headers: dict[str, str]

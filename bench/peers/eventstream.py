@@ -78,11 +78,9 @@ def find(folder: Path, cores: Cores) -> EventstreamStarts:
         print("installing django-eventstream into an environment of its own ...", flush=True)  # noqa: T201
         try:
             venv.create(home, clear=True, with_pip=True)
-            pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--require-hashes", "-r", PINS], check=True)  # noqa: S603 (our own words)
+            pip: list[str | Path] = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--require-hashes", "-r", PINS], check=True)
         except (subprocess.CalledProcessError, OSError) as error:
             raise LookupError(f"it could not be installed ({type(error).__name__})") from None
         (home / "made").touch()
     return EventstreamStarts(EVENTSTREAM, python, folder, cores)
-
-

@@ -1,4 +1,4 @@
-"""The smallest Django project that serves django-eventstream; it runs in that one's environment, not in ours."""
+"""The smallest Django project that serves django-eventstream; it runs in that one's environment."""
 
 import django
 from django.conf import settings

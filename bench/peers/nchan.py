@@ -1,4 +1,4 @@
-"""nchan, a module of nginx, from Debian's packages: in memory, one worker process, a configuration of our own."""
+"""nchan, a module of nginx, from Debian's packages: in memory, one worker process, our configuration."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ http {{
         location /pub {{
             nchan_publisher;
             nchan_channel_id $arg_channel;
-            nchan_message_buffer_length {buffer};
+            nchan_message_buffer_length 20000;
             nchan_message_timeout 10m;
         }}
         location /alive {{ return 204; }}
@@ -92,15 +92,15 @@ class NchanStarts:
     cores: Cores
 
     @contextmanager
-    def start(self, *, buffer: int = 20_000, **environment: str) -> Iterator[Nchan]:
-        """Serve until the context is left; a channel keeps its last `buffer` messages."""
+    def start(self, **environment: str) -> Iterator[Nchan]:
+        """Serve until the context is left."""
         port = free_port()
         folder = self.folder / f"nchan-{port}"
         folder.mkdir()
         wanted = [MODULES / name for name in ("ndk_http_module.so", "ngx_nchan_module.so")]
         modules = "\n".join(f"load_module {path};" for path in wanted if path.exists())
         user = "user root;\n" if os.geteuid() == 0 else ""  # it keeps to a folder that is ours
-        text = CONFIGURATION.format(user=user, folder=folder, modules=modules, port=port, buffer=buffer)
+        text = CONFIGURATION.format(user=user, folder=folder, modules=modules, port=port)
         (folder / "nginx.conf").write_text(text)
         command: list[str | Path] = [self.program, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
         with Process("nchan", command, folder=self.folder, core=self.cores.server, cwd=folder) as process:

@@ -1,7 +1,8 @@
-"""Streams are opened in steps and nothing is published. Memory is what the server's processes hold resident
-above what they held before the first, divided by the streams; the marginal figure is that of the last step
-alone, so that a cost that grows with the crowd shows. The kernel's own memory of a socket is not in it.
-CPU is what a second of holding them all costs, heartbeats included.
+"""Streams are opened in steps, and nothing is published.
+
+Memory is what the server's processes hold resident above what they held before the first, divided by the
+streams; that of one more is of the last step alone, so that a cost that grows with the crowd shows. The
+kernel's own memory of a socket is not in it. CPU is what holding them costs, heartbeats included.
 """
 
 import time

@@ -1,6 +1,8 @@
-"""2,000 channels with one subscriber each, and events to them by turns, ever faster until more than one in a
-hundred comes later than 50 ms. Ours are handed to Valkey as batches, as the sequencer does after placing them
-(what placing costs is measured apart); peers are posted to over eight connections, pipelined.
+"""2,000 channels with one subscriber each get events by turns, ever faster.
+
+The rate rises until more than one event in a hundred comes later than 50 ms. Ours are handed to Valkey as
+batches, as the sequencer does after placing them (what placing costs is measured apart); peers are posted to
+over eight connections, pipelined.
 """
 
 from collections.abc import Iterator
@@ -57,7 +59,9 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
             return
         yield Figure("many", subject, BEST, "1/s", best.deliveries)
         yield Figure("many", subject, "latency, p99, at that", "ms", best.heard.late_ms[99])
-        yield Figure("many", subject, "events a CPU second at that", "1/s", best.heard.events / best.cpu_seconds)
+        yield Figure(
+            "many", subject, "events a CPU second at that", "1/s", best.heard.events / best.cpu_seconds
+        )
         yield Figure("many", subject, "CPU of the server at that", "%", 100 * best.server_share)
         yield Figure("many", subject, "CPU of the load generator at that", "%", 100 * best.heard.cpu_share)
         yield Figure("many", subject, "CPU of the publisher at that", "%", 100 * best.sent.cpu_share)

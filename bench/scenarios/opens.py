@@ -1,6 +1,8 @@
-"""Streams of an item are opened, at most 48 at a time, and left again: what one costs the server, and how
-many a second it opens. Ours are opened three ways: by a session, as a browser does; by a token of ours, which
-stands for a session; and by a token that another issuer signed. Peers ask nobody, and look nothing up.
+"""Streams of an item are opened, at most 48 at a time, and left again.
+
+It says what one costs the server, and how many a second it opens. Ours are opened in three ways: by a
+session, as a browser does; by a token of ours, which stands for a session; and by a token that another
+issuer signed. Peers ask nobody, and look nothing up.
 """
 
 from collections.abc import Iterator

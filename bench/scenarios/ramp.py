@@ -1,4 +1,4 @@
-"""How much a server sustains: the rate is raised until it does not, and what came meanwhile is what it can."""
+"""How much a server sustains: the rate is raised until it is more than that."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

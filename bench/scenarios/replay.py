@@ -1,7 +1,9 @@
-"""Clients come back that missed something. One missed 10,000 events: how fast it gets them, out of the ring in
-memory and out of the log (a process that keeps no ring). Then a crowd of 5,000 that missed 200 events each comes at
-once: what that costs besides opening as many streams that missed nothing. nchan keeps what it replays in
-memory; django-eventstream without storage has nothing to replay.
+"""Clients come back that missed something.
+
+One missed 10,000 events: how fast it gets them, out of the ring in memory, and out of the log (of a process
+that keeps no ring). Then a crowd comes at once of which each missed 200: what that costs besides opening as
+many streams that missed nothing. nchan keeps what it replays in memory, and is asked for all that it
+has; django-eventstream without storage has nothing to replay.
 """
 
 import time
@@ -45,9 +47,12 @@ def run(context: Context) -> Iterator[Figure]:
             yield from _to_one(context, server, crowd, publisher, "memory")
             yield from _storm(context, server, crowd, publisher)
         if ours:
-            with context.serving(subject, **NO_RING) as server, context.crowd() as crowd:
-                with server.publisher() as publisher:
-                    yield from _to_one(context, server, crowd, publisher, "the log")
+            with (
+                context.serving(subject, **NO_RING) as server,
+                context.crowd() as crowd,
+                server.publisher() as publisher,
+            ):
+                yield from _to_one(context, server, crowd, publisher, "the log")
 
 
 def _to_one(
@@ -66,7 +71,9 @@ def _to_one(
         rates.append(heard.events / heard.seconds)
         costs.append((server.usage() - used).cpu_seconds)
         crowd.close()
-    yield Figure("replay", server.subject, f"events a second to one client, out of {where}", "1/s", median(rates))
+    yield Figure(
+        "replay", server.subject, f"events a second to one client, out of {where}", "1/s", median(rates)
+    )
     cost = 1e6 * sum(costs) / TIMES / MISSED
     yield Figure("replay", server.subject, f"CPU of an event, out of {where}", "µs", cost)
 
@@ -89,7 +96,9 @@ def _storm(context: Context, server: Server, crowd: Crowd, publisher: Publisher)
     heard = crowd.report()
     seconds = time.monotonic() - began
     if heard.events != number * STORM_EVENTS or heard.faults:
-        raise Trouble(f"a storm of {server.subject} brought {heard.events} events, with faults: {heard.faults}")
+        raise Trouble(
+            f"a storm of {server.subject} brought {heard.events} events, with faults: {heard.faults}"
+        )
     cost = (server.usage() - before).cpu_seconds
     crowd.close()
     yield Figure("replay", server.subject, "CPU of a storm besides opening", "s", cost - opening, number)

@@ -1,7 +1,9 @@
-"""All subscribers have one channel open, and the next event is published when the last one has come to all of
-them: nothing can be joined, so this is what one delivery costs. Of ours the event goes the whole way (log,
-worker, Valkey, hub); counted is the CPU of the web process, and apart from it that of all behind it.
-Latency is from before the append, or the post, to each client.
+"""One event at a time to everyone who has its channel open.
+
+The next event is published when the last one has come to all, so nothing can be joined: this is what one
+delivery costs. Of ours the event goes the whole way (log, worker, Valkey, hub); counted is the CPU of the
+web process, and apart from it that of all behind it. Latency is from before the append, or the post, to
+each client.
 """
 
 from collections.abc import Iterator
@@ -55,7 +57,9 @@ def _one(context: Context, subject: str, number: int) -> Iterator[Figure]:
             spent = context.deployment.behind()
             rest = sum((spent[part] - behind[part]).cpu_seconds for part in spent)
             events = heard.events / number
-            yield Figure("single", subject, "CPU behind the web process, an event", "ms", 1000 * rest / events, number)
+            yield Figure(
+                "single", subject, "CPU behind the web process, an event", "ms", 1000 * rest / events, number
+            )
 
 
 def _through(crowd: Crowd, publisher: Publisher) -> None:

@@ -38,7 +38,11 @@ def test_a_scenario_measures_each_subject_on_the_real_thing(context, monkeypatch
 
 def test_batches_of_the_publisher_come_once_and_in_order(context):
     channels = [f"item:{number}" for number in range(1, 11)]
-    with context.serving(UVICORN, **NEVER_LOOK) as server, context.crowd() as crowd, server.by_valkey() as publisher:
+    with (
+        context.serving(UVICORN, **NEVER_LOOK) as server,
+        context.crowd() as crowd,
+        server.by_valkey() as publisher,
+    ):
         wanted = [(server.opening(channel), channel, 3) for channel in channels]
         assert crowd.open(server.address, wanted, last=0).streams == 30
 
@@ -62,6 +66,9 @@ def test_a_server_that_goes_away_is_noticed(context):
 
 
 def test_a_stream_that_is_refused_is_no_stream(context):
-    with context.serving(UVICORN) as server, context.crowd() as crowd:
-        with pytest.raises(Trouble, match="403"):
-            crowd.open(server.address, [(server.opening("user:1"), "user:1", 1)])
+    with (
+        context.serving(UVICORN) as server,
+        context.crowd() as crowd,
+        pytest.raises(Trouble, match="403"),
+    ):
+        crowd.open(server.address, [(server.opening("user:1"), "user:1", 1)])

@@ -67,7 +67,8 @@ def run():
 def test_the_report_has_aims_and_figures_for_people(run):
     text = report.markdown(run)
 
-    assert "| made: deliveries a second | tickertape-uvicorn | ≥ 20 × nchan | 2,000,000 1/s | 5,000,000 1/s | 2.50 | met |" in text
+    row = "| made: deliveries a second | tickertape-uvicorn | ≥ 20 × nchan | 2,000,000 1/s"
+    assert f"{row} | 5,000,000 1/s | 2.50 | met |" in text
     assert "| deliveries a second | 1/s | 5,000,000 | 100,000 |" in text
     assert "What is done, and how to read it." in text
     assert "- One remark." in text
@@ -81,7 +82,14 @@ def test_the_report_is_written_for_people_and_programs_with_its_plots(run, tmp_p
     assert written == {"report.md", "report.json", "speed.svg"}  # there is nothing to draw of the other
     assert "none.svg" not in report.markdown(run)
     assert said["aims"][0]["met"] is True
-    assert {"scenario": "made", "subject": UVICORN, "quantity": SPEED, "unit": "1/s", "value": 4, "at": 20} in said["figures"]
+    assert {
+        "scenario": "made",
+        "subject": UVICORN,
+        "quantity": SPEED,
+        "unit": "1/s",
+        "value": 4,
+        "at": 20,
+    } in said["figures"]
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -109,7 +117,9 @@ def test_names_of_lines_that_end_together_stand_apart():
     assert min(b - a for a, b in zip(sorted(levels), sorted(levels)[1:], strict=False)) >= 18
 
 
-@pytest.mark.parametrize(("values", "log"), [([3, 17_500], False), ([0.4, 950], True), ([5], False), ([0], False)])
+@pytest.mark.parametrize(
+    ("values", "log"), [([3, 17_500], False), ([0.4, 950], True), ([5], False), ([0], False)]
+)
 def test_an_axis_holds_all_values_and_names_round_ones(values, log):
     axis = Axis.over(values, 0, 100, log=log)
 
