@@ -43,7 +43,7 @@ def _one(context: Context, subject: str, number: int) -> Iterator[Figure]:
         crowd.mark()
         behind = context.deployment.behind()
         before = server.usage()
-        for _ in range(context.pick(EVENTS[number] // 3, EVENTS[number])):
+        for _ in range(context.pick(EVENTS[number] // 10, EVENTS[number])):
             _through(crowd, publisher)
         cost = (server.usage() - before).cpu_seconds
         heard = crowd.report()
