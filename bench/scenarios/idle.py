@@ -19,6 +19,7 @@ FEWER = (500, 1_500)  # of a server that has a thread for each
 SETTLE_SECONDS = 2.0
 WATCH_SECONDS = 10.0
 CHANNEL = "item:1"
+WARM = 10  # few: what they leave free, the next ones take
 
 AIMS = [
     Aim("idle", UVICORN, "memory of a stream", 8, least=False, at=18_000),
@@ -42,7 +43,9 @@ def run(context: Context) -> Iterator[Figure]:
 
 def _one(context: Context, subject: str, steps: list[int]) -> Iterator[Figure]:
     with context.serving(subject) as server, context.crowd() as crowd:
-        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 100)])  # what only the first ones cost
+        crowd.open(
+            server.address, [(server.opening(CHANNEL), CHANNEL, WARM)]
+        )  # what only the first ones cost
         crowd.close()
         time.sleep(context.pick(0.5, SETTLE_SECONDS))
         base = server.usage()

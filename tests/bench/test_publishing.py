@@ -36,10 +36,10 @@ def test_a_rate_is_kept_over_channels_by_turns():
     way = Kept()
 
     began = time.monotonic()
-    sent = way.steady(["a", "b", "c"], rate=1_000, seconds=0.3)
+    sent = way.steady(["a", "b", "c"], rate=1_000, seconds=1.0)
 
-    assert 0.25 < time.monotonic() - began < 2
-    assert 250 <= sent.events == len(way.sent) <= 301
+    assert time.monotonic() - began > 0.9
+    assert 500 <= sent.events == len(way.sent) <= 1_001
     assert sum(sent.last.values()) == sent.events
     assert max(sent.last.values()) - min(sent.last.values()) <= 1
 
