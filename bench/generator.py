@@ -114,7 +114,7 @@ class Generator:
             if self._pump(1.0):
                 try:
                     name, arguments = self._orders.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     return
                 try:
                     self._orders.send((True, getattr(self, name)(*arguments)))

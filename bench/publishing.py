@@ -276,7 +276,7 @@ def _serve(
     while True:
         try:
             name, told = orders.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
             made = made or way(*arguments)
