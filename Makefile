@@ -1,12 +1,14 @@
 # Tickertape needs Python 3.11 or newer and make; everything else is installed into .venv.
 
 .SILENT:
-.PHONY: help run test chaos check format lock clean env
+.PHONY: help run test chaos bench check format lock clean env
 
 PYTHON ?=
 ARGS ?=
 MINUTES ?=
 SEED ?=
+QUICK ?=
+ROUNDS ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 
@@ -14,6 +16,7 @@ help:
 	echo 'make run     start everything at http://127.0.0.1:8000/ (PORT=8123 make run moves it)'
 	echo 'make test    run the tests (ARGS="-k name" chooses; ARGS="-m long" runs the long ones instead)'
 	echo 'make chaos   break everything for MINUTES=13 and show that nobody missed anything (SEED=7 replays a run)'
+	echo 'make bench   measure it beside its peers and print the tables (QUICK=1 takes minutes; ARGS="--only idle" chooses)'
 	echo 'make check   lint, formatting, types, and which way imports point'
 	echo 'make format  put the code into the one format'
 	echo 'make lock    pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer ones)'
@@ -27,6 +30,9 @@ test: env
 
 chaos: env
 	exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench: env
+	exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 check: env
 	$(BIN)/ruff check .

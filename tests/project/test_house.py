@@ -15,6 +15,7 @@ from tests.stack import ROOT
 PARTS = {
     "manage.py",
     "pyproject.toml",
+    "bench",
     "project",
     "events",
     "streams",
@@ -23,9 +24,10 @@ PARTS = {
     "docker-compose.yml",
 }
 FURNITURE = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "requirements.lock", ".ci"} | {
-    "docs", "bench", "clients", ".dockerignore", ".gitignore",
+    "docs", "clients", ".dockerignore", ".gitignore",
 }  # fmt: skip
 PACKAGES = "tests/package-lock.json"
+PEER = "bench/peers/eventstream.lock"  # of another project's environment, which ours does not touch
 LOCKS = r"(?i)(^|/)(.*\.lock|.*-lock\.(json|yaml)|pipfile\.lock|requirements.*\.txt)$"
 
 
@@ -102,13 +104,14 @@ def test_imports_point_one_way_down():
 
 
 @pytest.mark.parametrize(
-    "line", ["from project import settings", "import streams.hub", "from workers import wake"]
+    "line",
+    ["from project import settings", "import streams.hub", "from workers import wake", "import bench.crowd"],
 )
 def test_the_tool_that_holds_the_imports_sees_one_that_points_up(tmp_path, line):
-    for layer in ("events", "streams", "workers", "project"):
+    for layer in ("events", "streams", "workers", "project", "bench"):
         (tmp_path / layer).mkdir()
         (tmp_path / layer / "__init__.py").write_text("")
-    for module in ("project/settings.py", "streams/hub.py", "workers/wake.py"):
+    for module in ("project/settings.py", "streams/hub.py", "workers/wake.py", "bench/crowd.py"):
         (tmp_path / module).write_text("")
     (tmp_path / "events" / "log.py").write_text(f"{line}\n")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
@@ -125,7 +128,11 @@ def test_the_tool_that_holds_the_imports_sees_one_that_points_up(tmp_path, line)
 
 
 def test_there_is_one_lock_for_each_language():
-    assert {name for name in committed() if re.search(LOCKS, name)} == {"requirements.lock", PACKAGES}
+    assert {name for name in committed() if re.search(LOCKS, name)} == {
+        "requirements.lock",
+        PACKAGES,
+        PEER,
+    }
 
 
 def test_the_packages_of_node_are_locked_by_what_they_are_and_not_by_where_they_lie():
@@ -150,9 +157,10 @@ def test_every_locked_package_has_hashes_for_more_than_this_platform():
         assert len(re.findall("--hash=", locked()[name])) >= 3, name
 
 
-def test_the_lock_holds_all_that_is_asked_for_and_no_option_or_address():
+@pytest.mark.parametrize("lock", ["requirements.lock", PEER])
+def test_a_lock_holds_what_is_asked_for_and_no_option_or_address(lock):
     assert dependencies() <= set(locked())
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / lock).read_text().splitlines():
         assert re.match(
             r"([a-z0-9][a-z0-9.-]*==\S+( ; .+)? \\| {4}--hash=sha256:\w+( \\)?| {4}#.*|#.*)$", line
         ), line
@@ -237,7 +245,9 @@ def test_the_models_and_the_migrations_agree(django_db_setup, django_db_blocker)
 
 
 def test_modules_stay_small():
-    for name, text in sources().items():
+    measuring = {name: text for name, text in texts().items() if re.fullmatch(r"bench/.*\.py", name)}
+    assert measuring
+    for name, text in (sources() | measuring).items():
         if "/migrations/" not in name:
             assert text.count("\n") <= 400, f"{name}: ask why, and split it"
 

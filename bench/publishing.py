@@ -1,0 +1,260 @@
+"""Who publishes: a process of its own on the second core, told what to send and how fast.
+
+Each event is 200 bytes of JSON with its number on its channel, dense from 1 on, and the moment at which it
+was handed over, by the clock that all processes of a machine share. There are three ways: by HTTP, as peers
+take it; by the log, which is our whole way; and by Valkey, as our sequencer hands batches to the hubs.
+"""
+
+import os
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.crowd import Told
+from bench.deployment import Deployment
+from bench.payload import payload
+
+TICK_SECONDS = 0.004  # what is due is sent so often: bursts no longer than a hub's usual batch
+IN_FLIGHT = 64  # posts of one connection that wait for their answer
+EVENT_TYPE = "BenchTicked"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was published: how much, for how long it took, and each channel's last number."""
+
+    events: int
+    seconds: float
+    cpu_share: float  # of one core, of the publisher
+    last: Mapping[str, int]
+
+
+class Publisher(Told):
+    """The parent's side of a publisher; a context manager."""
+
+    def one(self, channel: str) -> int:
+        """Publish one event; return its number on the channel."""
+        number: int = self.tell("one", channel)
+        return number
+
+    def steady(self, channels: Sequence[str], *, rate: float, seconds: float) -> Sent:
+        """Publish at a rate, to channels by turns; less, where the way does not take it so fast."""
+        sent: Sent = self.tell("steady", list(channels), rate, seconds)
+        return sent
+
+    def burst(self, channel: str, events: int) -> Sent:
+        """Publish so many events to a channel at once."""
+        sent: Sent = self.tell("burst", channel, events)
+        return sent
+
+
+class HttpPublisher(Publisher):
+    """Posts each event to a peer."""
+
+    def __init__(self, address: tuple[str, int], path: str, core: int, *, connections: int = 8) -> None:
+        super().__init__(_serve, core, ByHttp, (address, path, connections), {})
+
+
+class LogPublisher(Publisher):
+    """Appends to the log, in transactions of what is due, and wakes the worker after each."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(_serve, deployment.cores.rest, ByLog, (), deployment.environment)
+
+
+class ByValkey(Publisher):
+    """Hands batches to Valkey as the sequencer does, of events that are in no log."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(_serve, deployment.cores.rest, ByBatch, (), deployment.environment)
+
+
+class Way(ABC):
+    """The child's side: numbers events and keeps the rate; how they are sent is a way's own."""
+
+    def __init__(self) -> None:
+        self._last: Counter[str] = Counter()
+
+    @abstractmethod
+    def send(self, events: list[tuple[str, str]]) -> None:
+        """Publish events, each a channel and its JSON, in this order."""
+
+    def settle(self) -> None:  # noqa: B027  (there may be nothing to wait for)
+        """Return once everything sent was taken."""
+
+    def one(self, channel: str) -> int:
+        """Publish one event."""
+        self.send(self._next([channel]))
+        self.settle()
+        return self._last[channel]
+
+    def burst(self, channel: str, events: int) -> Sent:
+        """Publish events of a channel as fast as it goes."""
+        began, cpu = time.monotonic(), time.process_time()
+        for first in range(0, events, 500):
+            self.send(self._next([channel] * min(500, events - first)))
+        self.settle()
+        return self._sent([channel], events, began, cpu)
+
+    def steady(self, channels: list[str], rate: float, seconds: float) -> Sent:
+        """Publish at a rate, by ticks: what is due is sent together."""
+        began, cpu = time.monotonic(), time.process_time()
+        sent = 0
+        while (passed := time.monotonic() - began) < seconds:
+            due = min(int(rate * passed) + 1, sent + 2_000) - sent
+            if due > 0:
+                self.send(
+                    self._next([channels[number % len(channels)] for number in range(sent, sent + due)])
+                )
+                sent += due
+            wait = max(TICK_SECONDS, (sent + 1) / rate - passed)
+            time.sleep(max(0.0, began + passed + wait - time.monotonic()))
+        self.settle()
+        return self._sent(channels, sent, began, cpu)
+
+    def _next(self, channels: list[str]) -> list[tuple[str, str]]:
+        now = time.monotonic_ns()
+        events = []
+        for channel in channels:
+            self._last[channel] += 1
+            events.append((channel, payload(self._last[channel], at=now)))
+        return events
+
+    def _sent(self, channels: list[str], events: int, began: float, cpu: float) -> Sent:
+        seconds = time.monotonic() - began
+        last = {channel: self._last[channel] for channel in channels if self._last[channel]}
+        return Sent(events, seconds, (time.process_time() - cpu) / seconds, last)
+
+
+class ByHttp(Way):
+    """Posts over connections that stay open, pipelined; a channel's events go over one, so in order."""
+
+    def __init__(self, address: tuple[str, int], path: str, connections: int) -> None:
+        super().__init__()
+        self._path = path
+        self._host = f"Host: {address[0]}:{address[1]}"
+        self._links = [socket.create_connection(address, timeout=30) for _ in range(connections)]
+        for link in self._links:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._unanswered = [0] * connections
+        self._rest = [b""] * connections
+
+    def send(self, events: list[tuple[str, str]]) -> None:
+        """Write what each link takes, and read the answers to what was written before."""
+        waiting: dict[int, list[bytes]] = {}
+        for channel, data in events:
+            head = f"POST {self._path}{channel} HTTP/1.1\r\n{self._host}\r\nContent-Type: text/plain\r\n"
+            request = f"{head}Content-Length: {len(data)}\r\n\r\n{data}".encode()
+            waiting.setdefault(hash(channel) % len(self._links), []).append(request)
+        while waiting:
+            for number, requests in list(waiting.items()):
+                room = IN_FLIGHT - self._unanswered[number]
+                self._links[number].sendall(b"".join(requests[:room]))
+                self._unanswered[number] += len(requests[:room])
+                del requests[:room]
+                if not requests:
+                    del waiting[number]
+            for number in waiting:
+                self._hear(number)
+
+    def settle(self) -> None:
+        """Read every answer."""
+        for number in range(len(self._links)):
+            while self._unanswered[number]:
+                self._hear(number)
+
+    def _hear(self, number: int) -> None:
+        got = self._links[number].recv(65536)
+        if not got:
+            raise OSError("the server closed the connection that publishes")
+        data = self._rest[number] + got
+        # An answer's first line is all that is looked at; what may be half of one is kept.
+        good, lines = data.count(b"HTTP/1.1 20"), data.count(b"HTTP/1.1 ")
+        if b"HTTP/1.1 " in data and data.count(b"HTTP/1.1 2") < lines and not data.endswith(b"HTTP/1.1 "):
+            raise OSError(f"publishing was refused: {data[:200]!r}")
+        self._unanswered[number] -= good
+        cut = data.rfind(b"HTTP/1.1 20")
+        self._rest[number] = data[max(cut + 11, len(data) - 10) :]
+
+
+class ByLog(Way):
+    """Inserts into the log's table as `events.log` does, many rows a statement, and wakes the worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import django
+
+        django.setup()
+        from django.db import connection, transaction
+
+        from events import log
+
+        self._connection, self._transaction, self._log = connection, transaction, log
+
+    def send(self, events: list[tuple[str, str]]) -> None:
+        """Append events in one transaction."""
+        with self._transaction.atomic():
+            with self._connection.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO events_event (type, version, data, channels)"
+                    " SELECT %s, 1, data, ARRAY[channel] FROM unnest(%s::text[], %s::text[])"
+                    " WITH ORDINALITY AS given (channel, data, place) ORDER BY place",
+                    [EVENT_TYPE, [channel for channel, _ in events], [data for _, data in events]],
+                )
+            self._log.announce()
+
+
+class ByBatch(Way):
+    """Publishes the messages that the sequencer would, from where the log's head stands on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import django
+
+        django.setup()
+        import redis
+        from django.conf import settings
+
+        from events import log
+        from streams import batch
+
+        self._batch = batch
+        self._redis = redis.Redis.from_url(settings.REDIS_URL)
+        head = log.head()
+        self._epoch, self._position = head.epoch, head.position
+        self._most = settings.WORKERS_PUBLISH_BATCH
+
+    def send(self, events: list[tuple[str, str]]) -> None:
+        """Publish events as batches of the size that the sequencer makes."""
+        for first in range(0, len(events), self._most):
+            prev = self._position
+            made = []
+            for channel, data in events[first : first + self._most]:
+                self._position += 1
+                frame = f"id: {self._epoch}-{self._position}\nevent: {EVENT_TYPE}\ndata: {data}\n\n"
+                made.append(self._batch.Published(self._position, (channel,), frame.encode()))
+            batch = self._batch.Batch(self._epoch, prev, self._position, tuple(made))
+            self._redis.publish(self._batch.redis_channel(), batch.pack())
+
+
+def _serve(
+    orders: Connection, core: int, way: type[Way], arguments: tuple[Any, ...], environment: Mapping[str, str]
+) -> None:
+    os.sched_setaffinity(0, {core})
+    os.environ.update(environment)
+    made: Way | None = None
+    while True:
+        try:
+            name, told = orders.recv()
+        except EOFError:
+            return
+        try:
+            made = made or way(*arguments)
+            orders.send((True, getattr(made, name)(*told)))
+        except Exception as error:  # whatever it is, the parent says so
+            orders.send((False, f"publishing by {way.__name__}: {type(error).__name__}: {error}"))

@@ -1,0 +1,74 @@
+"""Whatever else there is must cost nothing.
+
+Ever more channels are open, with one subscriber each, and each time the same is done: 500 more streams are
+opened, events are published to channels by turns, the 500 leave.
+"""
+
+import time
+from collections.abc import Iterator
+
+from bench.context import Context
+from bench.figures import DAPHNE, NCHAN, UVICORN, Aim, Figure
+from bench.plots import Plot
+from bench.servers import Trouble
+from bench.web import NEVER_LOOK, Web
+
+TITLE = "Growth with channels and connections"
+SECONDS = (30, 150)
+STEPS = {True: (500, 2_000), False: (1_000, 3_000, 10_000)}
+MORE = 500
+RATE = 2_000.0
+LEFT_SECONDS = 1.0  # until the server has noticed
+TIMES_MORE = "with the most channels, times that with the fewest"
+
+AIMS = [
+    Aim("growth", subject, f"{what} {TIMES_MORE}", 1.2, least=False)
+    for subject in (UVICORN, DAPHNE)
+    for what in ("opening", "an event", "leaving")
+]
+PLOTS = [
+    Plot("cost", "What an event to one subscriber costs, whatever else is open", "growth", "CPU of an event",
+         "open channels"),
+    Plot("opening", "What opening one more stream costs, whatever else is open", "growth", "CPU of opening",
+         "open channels"),
+]  # fmt: skip
+
+
+def run(context: Context) -> Iterator[Figure]:
+    """Open ever more channels on each subject."""
+    for subject in context.among(UVICORN, DAPHNE, NCHAN):
+        yield from _one(context, subject)
+
+
+def _one(context: Context, subject: str) -> Iterator[Figure]:
+    costs: dict[str, list[float]] = {"opening": [], "an event": [], "leaving": []}
+    with (
+        context.serving(subject, **NEVER_LOOK) as server,
+        context.crowd() as crowd,
+        server.by_valkey() if isinstance(server, Web) else server.publisher() as publisher,
+    ):
+        count = 0
+        more = [f"item:{1_000_000 + number}" for number in range(MORE)]
+        for step in STEPS[context.quick]:
+            fresh = [f"item:{number}" for number in range(count + 1, step + 1)]
+            crowd.open(server.address, [(server.opening(channel), channel, 1) for channel in fresh])
+            count = step
+            before = server.usage()
+            crowd.open(server.address, [(server.opening(channel), channel, 1) for channel in more])
+            opened = server.usage()
+            channels = [f"item:{number}" for number in range(1, step + 1)]
+            sent = publisher.steady(channels, rate=RATE, seconds=context.pick(1.5, 6.0))
+            if not crowd.until(sent.last):
+                raise Trouble(f"{subject}: not everything came with {step} channels")
+            published = server.usage()
+            crowd.leave(more)
+            time.sleep(LEFT_SECONDS)
+            left = server.usage()
+            costs["opening"].append(1e6 * (opened - before).cpu_seconds / MORE)
+            costs["an event"].append(1e6 * (published - opened).cpu_seconds / sent.events)
+            costs["leaving"].append(1e6 * (left - published).cpu_seconds / MORE)
+            for what, values in costs.items():
+                yield Figure("growth", subject, f"CPU of {what}", "µs", values[-1], step)
+    for what, values in costs.items():
+        if values[0]:
+            yield Figure("growth", subject, f"{what} {TIMES_MORE}", "", values[-1] / values[0])

@@ -1,0 +1,66 @@
+"""Streams are opened in steps, and nothing is published.
+
+Memory is what the server's processes hold resident above what they held before the first, divided by the
+streams; that of one more is of the last step alone, so that a cost that grows with the crowd shows. The
+kernel's own memory of a socket is not in it. CPU is what holding them costs, heartbeats included.
+"""
+
+import time
+from collections.abc import Iterator
+
+from bench.context import Context
+from bench.figures import DAPHNE, EVENTSTREAM, UVICORN, Aim, Figure
+from bench.plots import Plot
+
+TITLE = "Idle streams"
+SECONDS = (30, 240)
+STEPS = {True: (1_000, 2_000), False: (1_000, 2_000, 4_000, 8_000, 12_000, 18_000)}
+FEWER = (500, 1_000, 2_000)  # of a server that has a thread for each
+SETTLE_SECONDS = 2.0
+WATCH_SECONDS = 10.0
+CHANNEL = "item:1"
+
+AIMS = [
+    Aim("idle", UVICORN, "memory of a stream", 8, least=False, at=18_000),
+    Aim("idle", DAPHNE, "memory of a stream", 16, least=False, at=18_000),
+    Aim("idle", UVICORN, "memory at the most streams, times that at 1,000", 1.1, least=False),
+    Aim("idle", DAPHNE, "memory at the most streams, times that at 1,000", 1.1, least=False),
+]
+PLOTS = [
+    Plot("memory", "Memory of an idle stream", "idle", "memory of a stream", "open streams"),
+]
+
+
+def run(context: Context) -> Iterator[Figure]:
+    """Open ever more streams on each subject."""
+    for subject in context.among():
+        steps = [step for step in FEWER if step <= STEPS[context.quick][-1]]
+        if subject != EVENTSTREAM:
+            steps = list(STEPS[context.quick])
+        yield from _one(context, subject, steps)
+
+
+def _one(context: Context, subject: str, steps: list[int]) -> Iterator[Figure]:
+    with context.serving(subject) as server, context.crowd() as crowd:
+        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 100)])  # what only the first ones cost
+        crowd.close()
+        time.sleep(SETTLE_SECONDS)
+        base = server.usage()
+        count, earlier = 0, base
+        each: dict[int, float] = {}
+        for step in steps:
+            crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, step - count)])
+            time.sleep(SETTLE_SECONDS)
+            now = server.usage()
+            each[step] = (now - base).resident_bytes / step / 1000
+            yield Figure("idle", subject, "memory of a stream", "kB", each[step], step)
+            last = (now - earlier).resident_bytes / (step - count) / 1000
+            yield Figure("idle", subject, "memory of one more stream", "kB", last, step)
+            count, earlier = step, now
+        flat = each[steps[-1]] / each[steps[0]]
+        yield Figure("idle", subject, "memory at the most streams, times that at 1,000", "", flat)
+        yield Figure("idle", subject, "threads at the most streams", "", server.usage().threads)
+        before = server.usage()
+        time.sleep(context.pick(3.0, WATCH_SECONDS))
+        cpu = (server.usage() - before).cpu_seconds / context.pick(3.0, WATCH_SECONDS)
+        yield Figure("idle", subject, "CPU to hold 1,000 of them", "ms/s", cpu * 1000 / count * 1000)

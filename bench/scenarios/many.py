@@ -1,0 +1,67 @@
+"""2,000 channels with one subscriber each get events by turns, ever faster.
+
+The rate rises until more than one event in a hundred comes later than 50 ms. Ours are handed to Valkey as
+batches, as the sequencer does after placing them (what placing costs is measured apart); peers are posted to
+over eight connections, pipelined.
+"""
+
+from collections.abc import Iterator
+
+from bench.context import Context
+from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN, Aim, Figure
+from bench.plots import Plot
+from bench.scenarios.ramp import Step, ramp
+from bench.web import NEVER_LOOK, Web
+
+TITLE = "2,000 channels with one subscriber each"
+SECONDS = (25, 180)
+CHANNELS = [f"item:{number}" for number in range(1, 2_001)]
+LATE_MS = 50.0
+BEST = "events a second"
+FIRST = {UVICORN: 4_000.0, DAPHNE: 4_000.0, NCHAN: 4_000.0, EVENTSTREAM: 100.0}
+
+AIMS = [Aim("many", UVICORN, BEST, 2, times=NCHAN)]
+PLOTS = [
+    Plot("many", "Latency (p99) at a rate of events to 2,000 channels", "many", "latency, p99",
+         "events a second", log_x=True, log_y=True),
+]  # fmt: skip
+
+
+def run(context: Context) -> Iterator[Figure]:
+    """Raise the rate of each subject."""
+    for subject in context.among():
+        yield from _one(context, subject)
+
+
+def _one(context: Context, subject: str) -> Iterator[Figure]:
+    def sustained(step: Step) -> bool:
+        return step.heard.late_ms[99] < LATE_MS
+
+    with context.serving(subject, **NEVER_LOOK) as server, context.crowd() as crowd:
+        crowd.open(server.address, [(server.opening(channel), channel, 1) for channel in CHANNELS])
+        publishing = server.by_valkey() if isinstance(server, Web) else server.publisher()
+        with publishing as publisher:
+            sent = publisher.steady(CHANNELS, rate=FIRST[subject], seconds=0.5)  # warm
+            crowd.until(sent.last)
+            best: Step | None = None
+            for step in ramp(
+                server, crowd, publisher, CHANNELS, first=FIRST[subject], factor=context.pick(2.0, 1.5),
+                seconds=context.pick(1.0, 4.0), sustained=sustained,
+            ):  # fmt: skip
+                if step.heard.late_ms:
+                    yield Figure("many", subject, "latency, p99", "ms", step.heard.late_ms[99], step.rate)
+                if step.heard.faults:
+                    context.remark(f"many: {subject} at {step.rate:.0f}/s had faults: {step.heard.faults}")
+                if step.complete and sustained(step) and (best is None or step.deliveries > best.deliveries):
+                    best = step
+        if best is None:
+            context.remark(f"many: {subject} did not keep to {LATE_MS:.0f} ms even at the lowest rate")
+            return
+        yield Figure("many", subject, BEST, "1/s", best.deliveries)
+        yield Figure("many", subject, "latency, p99, at that", "ms", best.heard.late_ms[99])
+        yield Figure(
+            "many", subject, "events a CPU second at that", "1/s", best.heard.events / best.cpu_seconds
+        )
+        yield Figure("many", subject, "CPU of the server at that", "%", 100 * best.server_share)
+        yield Figure("many", subject, "CPU of the load generator at that", "%", 100 * best.heard.cpu_share)
+        yield Figure("many", subject, "CPU of the publisher at that", "%", 100 * best.sent.cpu_share)

@@ -1,0 +1,68 @@
+"""One event at a time to everyone who has its channel open.
+
+The next event is published when the last one has come to all, so nothing can be joined: this is what one
+delivery costs. Of ours the event goes the whole way (log, worker, Valkey, hub); counted is the CPU of the
+web process, and apart from it that of all behind it. Latency is from before the append, or the post, to
+each client.
+"""
+
+from collections.abc import Iterator
+
+from bench.context import Context
+from bench.crowd import Crowd
+from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN, Aim, Figure
+from bench.publishing import Publisher
+from bench.servers import Trouble
+
+TITLE = "Single events to many subscribers"
+SECONDS = (30, 120)
+CHANNEL = "item:1"
+CROWDS = {True: (1_000,), False: (1_000, 5_000)}
+EVENTS = {1_000: 300, 5_000: 60}
+RATE = "deliveries a CPU second"
+
+AIMS = [
+    *(Aim("single", UVICORN, RATE, 1.2, times=NCHAN, at=crowd) for crowd in CROWDS[False]),
+    *(Aim("single", DAPHNE, RATE, 4.0, times=EVENTSTREAM, at=crowd) for crowd in CROWDS[False]),
+]
+PLOTS = ()
+
+
+def run(context: Context) -> Iterator[Figure]:
+    """Publish one event after the other to each subject."""
+    for number in CROWDS[context.quick]:
+        for subject in context.among():
+            yield from _one(context, subject, number)
+
+
+def _one(context: Context, subject: str, number: int) -> Iterator[Figure]:
+    with context.serving(subject) as server, context.crowd() as crowd, server.publisher() as publisher:
+        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, number)])
+        for _ in range(10):  # warm
+            _through(crowd, publisher)
+        crowd.mark()
+        behind = context.deployment.behind()
+        before = server.usage()
+        for _ in range(context.pick(EVENTS[number] // 3, EVENTS[number])):
+            _through(crowd, publisher)
+        cost = (server.usage() - before).cpu_seconds
+        heard = crowd.report()
+        if heard.faults:
+            raise Trouble(f"{subject} had faults: {heard.faults}")
+        yield Figure("single", subject, RATE, "1/s", heard.events / cost, number)
+        yield Figure("single", subject, "latency, median", "ms", heard.late_ms[50], number)
+        yield Figure("single", subject, "latency, p99", "ms", heard.late_ms[99], number)
+        yield Figure("single", subject, "CPU of the load generator", "%", 100 * heard.cpu_share, number)
+        if subject in (UVICORN, DAPHNE):
+            spent = context.deployment.behind()
+            rest = sum((spent[part] - behind[part]).cpu_seconds for part in spent)
+            events = heard.events / number
+            yield Figure(
+                "single", subject, "CPU behind the web process, an event", "ms", 1000 * rest / events, number
+            )
+
+
+def _through(crowd: Crowd, publisher: Publisher) -> None:
+    number = publisher.one(CHANNEL)
+    if not crowd.until({CHANNEL: number}):
+        raise Trouble(f"event {number} did not come to all")

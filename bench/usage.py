@@ -1,0 +1,73 @@
+"""What a server costs: CPU time and memory of a process with all its descendants, from /proc."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from project import processes
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of some processes together; the CPU time includes that of children that are gone."""
+
+    cpu_seconds: float
+    resident_bytes: int
+    threads: int
+
+    def __sub__(self, earlier: "Usage") -> "Usage":
+        return Usage(
+            self.cpu_seconds - earlier.cpu_seconds,
+            self.resident_bytes - earlier.resident_bytes,
+            self.threads - earlier.threads,
+        )
+
+
+def usage(pids: Iterable[int]) -> Usage:
+    """Return the usage of some processes and their descendants."""
+    ticks, pages, threads = 0, 0, 0
+    for pid in {member for root in pids for member in (root, *processes.descendants(root))}:
+        try:
+            # From the state on: the name before it may hold anything. utime to cstime, threads, rss.
+            words = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, words[11:15]))
+        threads += int(words[17])
+        pages += int(words[21])
+    return Usage(ticks / TICKS, pages * PAGE_BYTES, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Which core the measured server has to itself, and which all else shares."""
+
+    server: int
+    rest: int
+
+    @classmethod
+    def choose(cls) -> "Cores":
+        """Take the first two that we may use; where there is one only, all share it."""
+        allowed = sorted(os.sched_getaffinity(0))
+        return cls(allowed[0], allowed[min(1, len(allowed) - 1)])
+
+    @property
+    def shared(self) -> bool:
+        """Tell whether the server has no core of its own, so that only CPU times mean anything."""
+        return self.server == self.rest
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Have what is started meanwhile run on one core: a child inherits it."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

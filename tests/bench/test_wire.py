@@ -1,0 +1,39 @@
+"""The HTTP around a stream, as servers write it."""
+
+import pytest
+
+from bench.wire import Body, Refused
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def chunks(*texts):
+    return b"".join(b"%x\r\n%s\r\n" % (len(text), text) for text in texts)
+
+
+def read(raw, size):
+    body = Body()
+    return b"".join(body.feed(raw[begin : begin + size]) for begin in range(0, len(raw), size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 100_000])
+def test_the_body_is_what_was_put_into_chunks_however_they_are_split(size):
+    texts = [b"data: 1\n\n", b"x" * 300, b":\n\n", b"data: \r\n\n\n", b"y" * 17]
+
+    assert read(CHUNKED + chunks(*texts), size) == b"".join(texts)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 100_000])
+def test_the_end_of_chunks_adds_nothing(size):
+    assert read(CHUNKED + chunks(b"data: 1\n\n", b""), size) == b"data: 1\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 5, 100_000])
+def test_a_body_without_chunks_is_taken_as_it_is(size):
+    assert read(HEAD + b"\r\ndata: 5\r\n\n\n", size) == b"data: 5\r\n\n\n"
+
+
+def test_any_other_status_is_a_refusal():
+    with pytest.raises(Refused, match="403"):
+        read(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", 100)
