@@ -11,8 +11,9 @@ from django.db import InterfaceError, OperationalError, connection
 from events import retention
 from workers import digest, jobs, reactions, sequencer, wake
 
-LINGER_SECONDS = 0.2  # of a task that goes on finding work: less than the life of the flag that hides hints
-PAUSE_SECONDS = 0.004  # between two looks: a hint by way of the broker takes twice as long, and costs more
+LINGER_SECONDS = 0.4  # of a task that goes on finding work: less than the life of the flag that hides hints
+IDLE_SECONDS = 0.05  # without finding any: looking so long costs what one hint by way of the broker does
+PAUSE_SECONDS = 0.004  # between two looks
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
 DIGEST_SECONDS = 60.0  # of each run, as above
 
@@ -37,14 +38,17 @@ def _place() -> int:
 
 
 def _linger(task: str, look: Callable[[], int]) -> None:
-    """Look for work, and again for as long as there is more; then, hints no longer hidden, once more.
+    """Look for work, and where there was some, again for a while; then, hints no longer hidden, once more.
 
     So many commits cost one hint, and what is committed meanwhile need not wait for one.
     """
-    until = time.monotonic() + LINGER_SECONDS
+    began = time.monotonic()
     wake.waker().hold(task)
-    while look() and time.monotonic() < until:
+    until = began + IDLE_SECONDS if look() else began
+    while (now := time.monotonic()) < min(until, began + LINGER_SECONDS):
         time.sleep(PAUSE_SECONDS)
+        if look():
+            until = now + IDLE_SECONDS
     wake.waker().clear(task)
     look()
 

@@ -70,7 +70,24 @@ def test_it_ends_though_there_is_always_more(start, append, monkeypatch, valkey_
 
     assert 3 < len(looks) <= 0.1 / tasks.PAUSE_SECONDS + 2
     assert time.monotonic() - began < 5
-    assert tasks.LINGER_SECONDS < wake.FLAG_SECONDS
+
+
+def test_it_ends_soon_where_there_is_no_more(start, append, monkeypatch, valkey_client):
+    looks = []
+
+    def once():
+        looks.append(time.monotonic())
+        return len(looks) == 1
+
+    tasks._linger(wake.PLACE, once)
+    assert 2 < len(looks) <= tasks.IDLE_SECONDS / tasks.PAUSE_SECONDS + 3
+    looks.clear()
+    tasks._linger(wake.PLACE, lambda: looks.append(1) or 0)
+    assert len(looks) == 2, "nothing was there at all"
+
+
+def test_a_flag_outlives_who_keeps_it_up():
+    assert tasks.IDLE_SECONDS < tasks.LINGER_SECONDS < wake.FLAG_SECONDS
 
 
 def test_both_tasks_linger(start, append, monkeypatch):
