@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -113,9 +114,12 @@ def measure(given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path
                     for figure in scenario.run(context):
                         figures.append(figure)
                         say(f"      {_line(figure)}")
-                except Trouble as trouble:
-                    failed.append(f"{name}, round {context.round}, broke off: {trouble}")
+                except Exception as error:  # the others are still worth their time
+                    why = str(error) if isinstance(error, Trouble) else f"{type(error).__name__}: {error}"
+                    failed.append(f"{name}, round {context.round}, broke off: {why}")
                     say(f"      {failed[-1]}")
+                    if not isinstance(error, Trouble):
+                        traceback.print_exc()
                 say(f"      {time.monotonic() - began:.0f} s")
         remarks = [*context.lines, *failed]
     mode = "quick" if given.quick else "full"

@@ -13,13 +13,15 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from bench.checker import Alone, Follower, Tape
 from bench.wire import Body, Refused
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 16 * 1024  # a larger buffer costs more to get than one event to read
+MORE_BYTES = 256 * 1024  # where there is more than that
 SAMPLED = 400  # readers of a channel whose every event's latency is noted; more would not change a percentile
 PORTS_OF_ADDRESS = 8_000  # connections from one source: a fourth of the ports that the kernel gives
 NO_PORT_YET = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # <linux/in.h>: the port is chosen at connect
@@ -40,7 +42,7 @@ class Heard:
 
     events: int  # over all readers
     seconds: float  # from the mark to the last piece
-    cpu_share: float  # of one core, of this process, from the mark to the last piece
+    cpu_share: float  # of one core, of this process, from the mark until it was asked
     bytes: int
     faults: dict[str, int]
     late_ms: dict[float, float]  # by percentile: from the publisher to here
@@ -103,7 +105,7 @@ class Generator:
         self._bytes = 0
         self._connected = int(time.time()) % 200 * PORTS_OF_ADDRESS  # begins at another source each time
         self._marked = (0, 0.0)
-        self._last_read = (0, 0.0)
+        self._last_read = 0
 
     def serve(self) -> None:
         """Do what the parent asks until it is gone."""
@@ -156,7 +158,8 @@ class Generator:
                 reader.check.begin()
         self._bytes = 0
         self._faults.clear()
-        self._marked = self._last_read = (time.monotonic_ns(), time.process_time())
+        self._marked = (time.monotonic_ns(), time.process_time())
+        self._last_read = self._marked[0]
 
     def until(self, targets: dict[str, int], seconds: float) -> bool:
         """Return whether all readers of the channels have read so far, in time."""
@@ -185,12 +188,13 @@ class Generator:
         """Return what came since the mark."""
         checks = [reader.check for group in self._groups.values() for reader in group.readers]
         late = sorted(each for check in checks for each in check.late)
-        (began, cpu), (ended, cpu_after) = self._marked, self._last_read
-        seconds = (ended - began) / 1e9
+        began, cpu = self._marked
+        ran = (time.monotonic_ns() - began) / 1e9
+        cpu_share = (time.process_time() - cpu) / ran
         return Heard(
             events=sum(check.count for check in checks),
-            seconds=seconds,
-            cpu_share=(cpu_after - cpu) / seconds if seconds else 0.0,
+            seconds=(self._last_read - began) / 1e9,
+            cpu_share=cpu_share,
             bytes=self._bytes,
             faults={name: number for name, number in self._faults.items() if number},
             late_ms={
@@ -238,12 +242,15 @@ class Generator:
                 self._read(readers[number])
                 took = True
         if took:
-            self._last_read = (time.monotonic_ns(), time.process_time())
+            self._last_read = time.monotonic_ns()
         return asked and orders
 
     def _read(self, reader: Reader) -> None:
         try:
             raw = reader.socket.recv(READ_BYTES)
+            if len(raw) == READ_BYTES:
+                with suppress(BlockingIOError):
+                    raw += reader.socket.recv(MORE_BYTES)
         except BlockingIOError:
             return
         except OSError:

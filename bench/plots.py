@@ -48,6 +48,7 @@ class Plot:
     x: str  # what `at` is, with its unit
     log_x: bool = False
     log_y: bool = False
+    in_table: bool = True  # whether its points are in the report's table, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ take it; by the log, which is our whole way; and by Valkey, as our sequencer han
 """
 
 import os
+import re
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ from bench.payload import payload
 TICK_SECONDS = 0.004  # what is due is sent so often: bursts no longer than a hub's usual batch
 IN_FLIGHT = 64  # posts of one connection that wait for their answer
 EVENT_TYPE = "BenchTicked"
+ANSWER = re.compile(rb"HTTP/1\.1 (\d)\d\d ")  # all that is looked at of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +170,23 @@ class ByHttp(Way):
             while self._unanswered[number]:
                 self._hear(number)
 
+    def close(self) -> None:
+        """Close the connections."""
+        for link in self._links:
+            link.close()
+
     def _hear(self, number: int) -> None:
         got = self._links[number].recv(65536)
         if not got:
             raise OSError("the server closed the connection that publishes")
         data = self._rest[number] + got
-        # An answer's first line is all that is looked at; what may be half of one is kept.
-        good, lines = data.count(b"HTTP/1.1 20"), data.count(b"HTTP/1.1 ")
-        if b"HTTP/1.1 " in data and data.count(b"HTTP/1.1 2") < lines and not data.endswith(b"HTTP/1.1 "):
-            raise OSError(f"publishing was refused: {data[:200]!r}")
-        self._unanswered[number] -= good
-        cut = data.rfind(b"HTTP/1.1 20")
-        self._rest[number] = data[max(cut + 11, len(data) - 10) :]
+        end = 0
+        for answer in ANSWER.finditer(data):
+            if answer[1] != b"2":
+                raise OSError(f"publishing was refused: {data[answer.start() :][:200]!r}")
+            self._unanswered[number] -= 1
+            end = answer.end()
+        self._rest[number] = data[max(end, len(data) - 12) :]  # which may be the beginning of an answer
 
 
 class ByLog(Way):

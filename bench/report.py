@@ -89,7 +89,12 @@ def markdown(run: Run) -> str:
     lines += ["", "## Aims", "", *aims_table(compare(run.aims, run.figures)), ""]
     plots = [plot for plot, _ in drawn(run)]
     for name, scenario in run.scenarios.items():
-        figures = [each for each in medians(run.figures) if each.scenario == name]
+        drawn_only = {plot.quantity for plot in scenario.PLOTS if not plot.in_table}
+        figures = [
+            each
+            for each in medians(run.figures)
+            if each.scenario == name and not (each.quantity in drawn_only and each.at is not None)
+        ]
         lines += [f"## {scenario.TITLE}", "", _about(scenario), ""]
         lines += [*figures_table(figures), ""]
         lines += [f"![{plot.title}]({plot.name}.svg)\n" for plot in scenario.PLOTS if plot in plots]
@@ -115,7 +120,7 @@ def figures_table(figures: Sequence[Figure]) -> list[str]:
     cells = {(each.quantity, each.unit, each.at, each.subject): each.value for each in figures}
     keys = list(dict.fromkeys((each.quantity, each.unit, each.at) for each in figures))
     order = list(dict.fromkeys(quantity for quantity, _, _ in keys))
-    keys.sort(key=lambda key: order.index(key[0]))  # a quantity's rows stand together
+    keys.sort(key=lambda key: (order.index(key[0]), key[2] or 0))  # a quantity's rows stand together
     lines = [_row(["", "unit", *subjects]), "|---|---|" + "---:|" * len(subjects)]
     for quantity, unit, at in keys:
         name = quantity if at is None else f"{quantity} at {shown(at)}"

@@ -39,6 +39,11 @@ class Body:
         if need >= len(data):
             self.need = need - len(data)
             return data
+        if not need and data.endswith(b"\r\n") and data[:1] != b"\r":
+            # Nearly always: one chunk, and all of it.
+            end = data.index(b"\r\n")
+            if len(data) == end + 4 + int(data[:end], 16):
+                return data[end + 2 : -2]
         found = []
         place = 0
         while True:

@@ -9,22 +9,23 @@ import time
 from collections.abc import Iterator
 
 from bench.context import Context
-from bench.figures import DAPHNE, EVENTSTREAM, UVICORN, Aim, Figure
+from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN, Aim, Figure
 from bench.plots import Plot
 
 TITLE = "Idle streams"
 SECONDS = (30, 240)
-STEPS = {True: (1_000, 2_000), False: (1_000, 2_000, 4_000, 8_000, 12_000, 18_000)}
-FEWER = (500, 1_000, 2_000)  # of a server that has a thread for each
+STEPS = {True: (500, 1_500), False: (1_000, 2_000, 4_000, 8_000, 12_000, 18_000)}
+FEWER = (500, 1_500)  # of a server that has a thread for each
 SETTLE_SECONDS = 2.0
 WATCH_SECONDS = 10.0
 CHANNEL = "item:1"
+WARM = 10  # few: what they leave free, the next ones take
 
 AIMS = [
     Aim("idle", UVICORN, "memory of a stream", 8, least=False, at=18_000),
     Aim("idle", DAPHNE, "memory of a stream", 16, least=False, at=18_000),
-    Aim("idle", UVICORN, "memory at the most streams, times that at 1,000", 1.1, least=False),
-    Aim("idle", DAPHNE, "memory at the most streams, times that at 1,000", 1.1, least=False),
+    Aim("idle", UVICORN, "memory at the most streams, times that at the fewest", 1.1, least=False),
+    Aim("idle", DAPHNE, "memory at the most streams, times that at the fewest", 1.1, least=False),
 ]
 PLOTS = [
     Plot("memory", "Memory of an idle stream", "idle", "memory of a stream", "open streams"),
@@ -33,7 +34,7 @@ PLOTS = [
 
 def run(context: Context) -> Iterator[Figure]:
     """Open ever more streams on each subject."""
-    for subject in context.among():
+    for subject in context.pick(context.among(UVICORN, DAPHNE, NCHAN), context.among()):
         steps = [step for step in FEWER if step <= STEPS[context.quick][-1]]
         if subject != EVENTSTREAM:
             steps = list(STEPS[context.quick])
@@ -42,15 +43,17 @@ def run(context: Context) -> Iterator[Figure]:
 
 def _one(context: Context, subject: str, steps: list[int]) -> Iterator[Figure]:
     with context.serving(subject) as server, context.crowd() as crowd:
-        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 100)])  # what only the first ones cost
+        crowd.open(
+            server.address, [(server.opening(CHANNEL), CHANNEL, WARM)]
+        )  # what only the first ones cost
         crowd.close()
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(context.pick(0.5, SETTLE_SECONDS))
         base = server.usage()
         count, earlier = 0, base
         each: dict[int, float] = {}
         for step in steps:
             crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, step - count)])
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(context.pick(0.5, SETTLE_SECONDS))
             now = server.usage()
             each[step] = (now - base).resident_bytes / step / 1000
             yield Figure("idle", subject, "memory of a stream", "kB", each[step], step)
@@ -58,7 +61,7 @@ def _one(context: Context, subject: str, steps: list[int]) -> Iterator[Figure]:
             yield Figure("idle", subject, "memory of one more stream", "kB", last, step)
             count, earlier = step, now
         flat = each[steps[-1]] / each[steps[0]]
-        yield Figure("idle", subject, "memory at the most streams, times that at 1,000", "", flat)
+        yield Figure("idle", subject, "memory at the most streams, times that at the fewest", "", flat)
         yield Figure("idle", subject, "threads at the most streams", "", server.usage().threads)
         before = server.usage()
         time.sleep(context.pick(3.0, WATCH_SECONDS))

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from bench import keys
 from bench.context import Context, Server
 from bench.crowd import Crowd
-from bench.figures import DAPHNE, UVICORN, Aim, Figure
+from bench.figures import DAPHNE, NCHAN, UVICORN, Aim, Figure
 from bench.web import Web
 
 TITLE = "Opening a stream"
 SECONDS = (25, 90)
-STREAMS = {True: 500, False: 2_000}
+STREAMS = {True: 300, False: 2_000}
 
 AIMS = [
     *(Aim("opens", each, "CPU of one by a token", 1.0, least=False) for each in (UVICORN, DAPHNE)),
@@ -26,7 +26,7 @@ PLOTS = ()
 
 def run(context: Context) -> Iterator[Figure]:
     """Open streams of each subject."""
-    for subject in context.among():
+    for subject in context.pick(context.among(UVICORN, NCHAN), context.among()):
         with context.serving(subject) as server, context.crowd() as crowd:
             for how, request, channel in _requests(server):
                 crowd.open(server.address, [(request, channel, 100)])  # warm
