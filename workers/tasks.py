@@ -11,7 +11,9 @@ from django.db import InterfaceError, OperationalError, connection
 from events import retention
 from workers import digest, jobs, reactions, sequencer, wake
 
-LINGER_SECONDS = 0.4  # of a task that goes on finding work: less than the life of the flag that hides hints
+# Of a task that goes on finding work: less than the life of the flag that hides hints, and so little that
+# where a worker has one process only, what reacts does not hold up what places.
+LINGER_SECONDS = 0.1
 IDLE_SECONDS = 0.05  # without finding any: looking so long costs what one hint by way of the broker does
 PAUSE_SECONDS = 0.004  # between two looks
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
@@ -42,13 +44,13 @@ def _linger(task: str, look: Callable[[], int]) -> None:
 
     So many commits cost one hint, and what is committed meanwhile need not wait for one.
     """
-    began = time.monotonic()
+    until = time.monotonic() + LINGER_SECONDS
     wake.waker().hold(task)
-    until = began + IDLE_SECONDS if look() else began
-    while (now := time.monotonic()) < min(until, began + LINGER_SECONDS):
+    idle_at = time.monotonic() + IDLE_SECONDS if look() else 0.0
+    while time.monotonic() < min(until, idle_at):
         time.sleep(PAUSE_SECONDS)
         if look():
-            until = now + IDLE_SECONDS
+            idle_at = time.monotonic() + IDLE_SECONDS
     wake.waker().clear(task)
     look()
 

@@ -1,6 +1,8 @@
 """A task that finds work stays a while: what is committed meanwhile needs no hint of its own."""
 
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,19 +27,32 @@ def flagged(valkey_client):
 def test_what_is_committed_while_it_lingers_is_placed_without_another_task(
     start, append, waker, flagged, valkey_client, settings, monkeypatch, in_thread
 ):
-    monkeypatch.setattr(tasks, "PAUSE_SECONDS", 0.15)
+    pausing, go_on = threading.Event(), threading.Event()
+
+    def pause(seconds):
+        pausing.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    monkeypatch.setattr(tasks, "LINGER_SECONDS", 30)
+    monkeypatch.setattr(tasks, "IDLE_SECONDS", 10)
+    monkeypatch.setattr(wake, "FLAG_SECONDS", 60)
+    monkeypatch.setattr(reactions, "_reactions", {})  # what they are woken by is no matter here
     append(1)
     thread = in_thread(tasks.place)
-    eventually(lambda: log.head().position == start + 1)
+    assert pausing.wait(20)
+    assert log.head().position == start + 1
     assert flagged()
-    queued = valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE)
+    valkey_client.delete(settings.CELERY_TASK_DEFAULT_QUEUE)
     append(2)
     waker.wake(wake.PLACE)
-    thread.join(10)
+    eventually(lambda: not waker._wanted and not waker._given.is_set())
+    monkeypatch.setattr(tasks, "IDLE_SECONDS", 0)
+    go_on.set()
+    thread.join(20)
 
     assert log.head().position == start + 2
-    eventually(lambda: not waker._wanted)
-    assert valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE) <= queued + 1  # the reactions' at most
+    assert valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE) == 0
     assert not flagged()
 
 
@@ -68,7 +83,7 @@ def test_it_ends_though_there_is_always_more(start, append, monkeypatch, valkey_
     began = time.monotonic()
     tasks._linger(wake.REACT, always)
 
-    assert 3 < len(looks) <= 0.1 / tasks.PAUSE_SECONDS + 2
+    assert 2 < len(looks) <= 0.1 / tasks.PAUSE_SECONDS + 2
     assert time.monotonic() - began < 5
 
 
@@ -80,7 +95,7 @@ def test_it_ends_soon_where_there_is_no_more(start, append, monkeypatch, valkey_
         return len(looks) == 1
 
     tasks._linger(wake.PLACE, once)
-    assert 2 < len(looks) <= tasks.IDLE_SECONDS / tasks.PAUSE_SECONDS + 3
+    assert 2 <= len(looks) <= tasks.IDLE_SECONDS / tasks.PAUSE_SECONDS + 3
     looks.clear()
     tasks._linger(wake.PLACE, lambda: looks.append(1) or 0)
     assert len(looks) == 2, "nothing was there at all"
