@@ -58,8 +58,16 @@ class Publisher(Told):
 class HttpPublisher(Publisher):
     """Posts each event to a peer."""
 
-    def __init__(self, address: tuple[str, int], path: str, core: int, *, connections: int = 8) -> None:
-        super().__init__(_serve, core, ByHttp, (address, path, connections), {})
+    def __init__(
+        self,
+        address: tuple[str, int],
+        path: str,
+        core: int,
+        *,
+        connections: int = 8,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        super().__init__(_serve, core, ByHttp, (address, path, connections, in_flight), {})
 
 
 class LogPublisher(Publisher):
@@ -78,6 +86,8 @@ class ByValkey(Publisher):
 
 class Way(ABC):
     """The child's side: numbers events and keeps the rate; how they are sent is a way's own."""
+
+    most = 500  # events that are sent together
 
     def __init__(self) -> None:
         self._last: Counter[str] = Counter()
@@ -98,8 +108,8 @@ class Way(ABC):
     def burst(self, channel: str, events: int) -> Sent:
         """Publish events of a channel as fast as it goes."""
         began, cpu = time.monotonic(), time.process_time()
-        for first in range(0, events, 500):
-            self.send(self._next([channel] * min(500, events - first)))
+        for first in range(0, events, self.most):
+            self.send(self._next([channel] * min(self.most, events - first)))
         self.settle()
         return self._sent([channel], events, began, cpu)
 
@@ -108,14 +118,15 @@ class Way(ABC):
         began, cpu = time.monotonic(), time.process_time()
         sent = 0
         while (passed := time.monotonic() - began) < seconds:
-            due = min(int(rate * passed) + 1, sent + 2_000) - sent
-            if due > 0:
-                self.send(
-                    self._next([channels[number % len(channels)] for number in range(sent, sent + due)])
-                )
-                sent += due
-            wait = max(TICK_SECONDS, (sent + 1) / rate - passed)
-            time.sleep(max(0.0, began + passed + wait - time.monotonic()))
+            due = int(rate * passed) + 1 - sent
+            if due <= 0:
+                time.sleep(max(TICK_SECONDS, (sent + 1) / rate - passed))
+                continue
+            some = range(sent, sent + min(due, self.most))
+            self.send(self._next([channels[number % len(channels)] for number in some]))
+            sent += len(some)
+            if due < self.most:
+                time.sleep(TICK_SECONDS)
         self.settle()
         return self._sent(channels, sent, began, cpu)
 
@@ -136,8 +147,13 @@ class Way(ABC):
 class ByHttp(Way):
     """Posts over connections that stay open, pipelined; a channel's events go over one, so in order."""
 
-    def __init__(self, address: tuple[str, int], path: str, connections: int) -> None:
+    most = IN_FLIGHT
+
+    def __init__(
+        self, address: tuple[str, int], path: str, connections: int, in_flight: int = IN_FLIGHT
+    ) -> None:
         super().__init__()
+        self._in_flight = in_flight
         self._path = path
         self._host = f"Host: {address[0]}:{address[1]}"
         self._links = [socket.create_connection(address, timeout=30) for _ in range(connections)]
@@ -155,7 +171,7 @@ class ByHttp(Way):
             waiting.setdefault(hash(channel) % len(self._links), []).append(request)
         while waiting:
             for number, requests in list(waiting.items()):
-                room = IN_FLIGHT - self._unanswered[number]
+                room = self._in_flight - self._unanswered[number]
                 self._links[number].sendall(b"".join(requests[:room]))
                 self._unanswered[number] += len(requests[:room])
                 del requests[:room]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from project import processes
 
@@ -28,6 +29,13 @@ class Usage:
         )
 
 
+class HasUsage(Protocol):
+    """What can say what it cost so far."""
+
+    def usage(self) -> Usage:
+        """Return it."""
+
+
 def usage(pids: Iterable[int]) -> Usage:
     """Return the usage of some processes and their descendants."""
     ticks, pages, threads = 0, 0, 0
@@ -41,6 +49,11 @@ def usage(pids: Iterable[int]) -> Usage:
         threads += int(words[17])
         pages += int(words[21])
     return Usage(ticks / TICKS, pages * PAGE_BYTES, threads)
+
+
+def spent(server: HasUsage, before: Usage) -> float:
+    """Return the CPU seconds that a server used since, at least as much as the kernel can tell from none."""
+    return max((server.usage() - before).cpu_seconds, 1 / TICKS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,10 @@ class Nchan:
         """Return who posts to it."""
         return HttpPublisher(self.address, "/pub?channel=", self.cores.rest)
 
+    def one_by_one(self) -> AbstractContextManager[Publisher]:
+        """Return who posts to it as most programs do: an event when the last was answered."""
+        return HttpPublisher(self.address, "/pub?channel=", self.cores.rest, connections=1, in_flight=1)
+
 
 @dataclass(frozen=True, slots=True)
 class NchanStarts:

@@ -2,16 +2,20 @@
 
 The rate rises until the last event comes to somebody more than a second late; here what waits may be joined
 into one write. Of ours each event goes the whole way (log, worker, Valkey, hub), appended in one
-transaction each 4 ms; peers are posted to. What counts is the best rate at which every event came to
-everyone, once and in order. The same is done once more with batches handed to Valkey at once, which leaves
-out what places events: that is what a web process by itself can do.
+transaction each 4 ms; peers are posted to, pipelined, which suits nchan: it takes several at once. What
+counts is the best rate at which every event came to everyone, once and in order. The same is done once more
+with batches handed to Valkey at once, which leaves out what places events: that is what a web process
+by itself can do; and with nchan posted to one by one, as most programs do.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from bench.context import Context
+from bench.context import Context, Server
 from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN, Aim, Figure
+from bench.peers.nchan import Nchan
 from bench.plots import Plot
+from bench.publishing import Publisher
 from bench.scenarios.ramp import Step, ramp
 from bench.web import NEVER_LOOK, Web
 
@@ -23,6 +27,7 @@ LATE_MS = 1_000.0
 BEST = "deliveries a second"
 LATENCY = "latency, p99"
 GENERATOR = "CPU of the load generator at that"  # more would be its limit, not the server's
+ONE_BY_ONE = ", posted one by one"
 AT_ONCE = ", batches handed to Valkey at once"
 FIRST = {UVICORN: 400.0, DAPHNE: 400.0, NCHAN: 25.0, EVENTSTREAM: 2.0}
 
@@ -43,19 +48,31 @@ def run(context: Context) -> Iterator[Figure]:
     """Raise the rate of each subject."""
     for subject in context.pick(context.among(UVICORN, DAPHNE, NCHAN), context.among()):
         yield from _one(context, subject, "")
-    for subject in () if context.quick else context.among(UVICORN, DAPHNE):
+    if context.quick:
+        return
+    for subject in context.among(UVICORN, DAPHNE):
         yield from _one(context, subject, AT_ONCE)
+    for subject in context.among(NCHAN):
+        yield from _one(context, subject, ONE_BY_ONE)
+
+
+def _publisher(server: Server, how: str) -> AbstractContextManager[Publisher]:
+    if how == AT_ONCE and isinstance(server, Web):
+        return server.by_valkey()
+    if how == ONE_BY_ONE and isinstance(server, Nchan):
+        return server.one_by_one()
+    return server.publisher()
 
 
 def _one(context: Context, subject: str, how: str) -> Iterator[Figure]:
     def figure(quantity: str, unit: str, value: float, at: float | None = None) -> Figure:
         return Figure("most", subject, f"{quantity}{how}", unit, value, at)
 
-    environment = NEVER_LOOK if how else {}
+    environment = NEVER_LOOK if how == AT_ONCE else {}
     with context.serving(subject, **environment) as server, context.crowd() as crowd:
         crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, CROWD)])
         best: Step | None = None
-        with server.by_valkey() if how and isinstance(server, Web) else server.publisher() as publisher:
+        with _publisher(server, how) as publisher:
             crowd.until({CHANNEL: publisher.one(CHANNEL)})
             for step in ramp(
                 server, crowd, publisher, [CHANNEL], first=FIRST[subject], factor=context.pick(4.0, 1.5),

@@ -7,6 +7,7 @@ from bench.context import Server
 from bench.crowd import Crowd
 from bench.generator import Heard
 from bench.publishing import Publisher, Sent
+from bench.usage import spent
 
 PATIENCE_SECONDS = 20.0  # for what was published faster than it is delivered
 
@@ -57,7 +58,7 @@ def ramp(
         sent = publisher.steady(channels, rate=rate, seconds=seconds)
         came = crowd.until(sent.last, seconds=PATIENCE_SECONDS)
         heard = crowd.report()
-        cost = (server.usage() - before).cpu_seconds
+        cost = spent(server, before)
         step = Step(rate, sent, heard, came and not heard.faults, cost)
         yield step
         if not step.complete or not sustained(step) or sent.events < 0.9 * rate * seconds:

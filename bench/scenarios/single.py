@@ -13,6 +13,7 @@ from bench.crowd import Crowd
 from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN, Aim, Figure
 from bench.publishing import Publisher
 from bench.servers import Trouble
+from bench.usage import spent
 
 TITLE = "Single events to many subscribers"
 SECONDS = (30, 120)
@@ -49,7 +50,7 @@ def _one(context: Context, subject: str, number: int) -> Iterator[Figure]:
         events = EVENTS[number] // (SLOWER if subject == EVENTSTREAM else 1)
         for _ in range(context.pick(max(1, events // 10), events)):
             _through(crowd, publisher)
-        cost = (server.usage() - before).cpu_seconds
+        cost = spent(server, before)
         heard = crowd.report()
         if heard.faults:
             raise Trouble(f"{subject} had faults: {heard.faults}")
@@ -58,8 +59,8 @@ def _one(context: Context, subject: str, number: int) -> Iterator[Figure]:
         yield Figure("single", subject, "latency, p99", "ms", heard.late_ms[99], number)
         yield Figure("single", subject, GENERATOR, "%", 100 * heard.cpu_share, number)
         if subject in (UVICORN, DAPHNE):
-            spent = context.deployment.behind()
-            rest = sum((spent[part] - behind[part]).cpu_seconds for part in spent)
+            used = context.deployment.behind()
+            rest = sum((used[part] - behind[part]).cpu_seconds for part in used)
             published = heard.events / number
             yield Figure(
                 "single",
