@@ -183,8 +183,8 @@ def test_a_page_is_never_read_by_walking_through_the_log(grown, sql, plan, analy
 
 
 def walked(plan):
-    """Yield the tables of which a plan looks at every row."""
-    if plan["Node Type"] == "Seq Scan":
+    """Yield the tables of which a plan looks at every row; that of the log's state has one."""
+    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "events_logstate":
         yield plan["Relation Name"]
     for inner in plan.get("Plans", ()):
         yield from walked(inner)
