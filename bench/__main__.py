@@ -1,6 +1,6 @@
 """`make bench`: measure, print the tables, and write them down with plots.
 
-Exit status: 0 if it was measured, whatever came out; 1 if a scenario could not be done.
+Exit status: 0 if it was measured, whatever came out; 1 if a scenario could not be done; 130 if interrupted.
 """
 
 import argparse
@@ -22,7 +22,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 from bench import report, scenarios
 from bench.context import Context, Scenario, Starts
 from bench.deployment import ROOT, Deployment
-from bench.figures import DAPHNE, UVICORN, Figure
+from bench.figures import DAPHNE, SUBJECTS, UVICORN, Figure
 from bench.generator import allow_files
 from bench.numbers import shown
 from bench.peers import starts as peers
@@ -31,6 +31,7 @@ from bench.usage import Cores
 from bench.web import WebStarts
 
 ROUNDS = 3  # whose medians count
+INTERRUPTED = "The run was interrupted."
 
 
 def say(line: str = "") -> None:
@@ -54,6 +55,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     for name in given.names:
         if name not in scenarios.ALL:
             parser.error(f"there is no scenario “{name}”; there are: {', '.join(scenarios.ALL)}")
+    for subject in filter(None, given.subjects.split(",")):
+        if subject not in SUBJECTS:
+            parser.error(f"there is no server “{subject}”; there are: {', '.join(SUBJECTS)}")
     given.rounds = given.rounds or (1 if given.quick else ROUNDS)
     return given
 
@@ -69,26 +73,28 @@ def main(arguments: Sequence[str]) -> int:
     say(f"{given.rounds} round(s) of {', '.join(chosen)}: about {max(1, round(seconds / 60))} min")
     folder = Path(tempfile.mkdtemp(prefix="tickertape-bench-"))
     folder.chmod(0o755)  # as root, the engines run as another
-    good = False
+    failed = ["it could not begin"]
     try:
-        run, good = measure(given, chosen, folder)
+        run, failed = measure(given, chosen, folder)
         report.write(run, given.out)
         say()
         say(report.markdown(run))
         say(f"written to {given.out}")
     except KeyboardInterrupt:
-        say("interrupted")
+        say(INTERRUPTED)
         return 130
     finally:
-        if good:
+        if not failed:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             say(f"logs are in {folder}")
-    return 0 if good else 1
+    return 130 if INTERRUPTED in failed else int(bool(failed))
 
 
-def measure(given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path) -> tuple[report.Run, bool]:
-    """Run the rounds; return what was found, and whether every scenario could be done."""
+def measure(
+    given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path
+) -> tuple[report.Run, list[str]]:
+    """Run the rounds; return what was found, and what could not be done."""
     cores = Cores.choose()
     figures: list[Figure] = []
     failed: list[str] = []
@@ -106,25 +112,36 @@ def measure(given: argparse.Namespace, chosen: dict[str, Scenario], folder: Path
             context.remark(line)
         if cores.shared:
             context.remark("One core only: servers and load share it, and only CPU times mean anything.")
-        for context.round in range(1, given.rounds + 1):
-            for name, scenario in chosen.items():
-                began = time.monotonic()
-                say(f"[{context.round}/{given.rounds}] {name}: {scenario.TITLE}")
-                try:
-                    for figure in scenario.run(context):
-                        figures.append(figure)
-                        say(f"      {_line(figure)}")
-                except Exception as error:  # the others are still worth their time
-                    why = str(error) if isinstance(error, Trouble) else f"{type(error).__name__}: {error}"
-                    failed.append(f"{name}, round {context.round}, broke off: {why}")
-                    say(f"      {failed[-1]}")
-                    if not isinstance(error, Trouble):
-                        traceback.print_exc()
-                say(f"      {time.monotonic() - began:.0f} s")
+        try:
+            for context.round in range(1, given.rounds + 1):
+                for name, scenario in chosen.items():
+                    say(f"[{context.round}/{given.rounds}] {name}: {scenario.TITLE}")
+                    failed += _measured(context, name, scenario, figures)
+        except KeyboardInterrupt:  # what was found till then is worth being written down
+            failed.append(INTERRUPTED)
         remarks = [*context.lines, *failed]
     mode = "quick" if given.quick else "full"
-    run = report.Run(mode, given.rounds, chosen, figures, remarks)
-    return run, not failed
+    return report.Run(mode, given.rounds, chosen, figures, remarks), failed
+
+
+def _measured(context: Context, name: str, scenario: Scenario, figures: list[Figure]) -> list[str]:
+    """Run a scenario once, and add its figures; return why it could not be done, if so."""
+    began = time.monotonic()
+    try:
+        for figure in scenario.run(context):
+            figures.append(figure)
+            say(f"      {_line(figure)}")
+    except Exception as error:  # the others are still worth their time
+        why = str(error)
+        if not isinstance(error, Trouble):
+            why = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        said = f"{name}, round {context.round}, broke off: {why}"
+        say(f"      {said}")
+        return [said]
+    finally:
+        say(f"      {time.monotonic() - began:.0f} s")
+    return []
 
 
 def _line(figure: Figure) -> str:

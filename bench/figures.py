@@ -12,6 +12,7 @@ UVICORN = "tickertape-uvicorn"
 DAPHNE = "tickertape-daphne"
 NCHAN = "nchan"
 EVENTSTREAM = "django-eventstream"
+SUBJECTS = (UVICORN, DAPHNE, NCHAN, EVENTSTREAM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import gc
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import time
@@ -297,6 +298,7 @@ class Generator:
 
 def main(orders: Connection, core: int) -> None:
     """Be the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the parent, which ends us by the pipe
     os.sched_setaffinity(0, {core})
     gc.disable()  # nothing here is cyclic, and there is much of it
     Generator(orders).serve()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from bench.figures import DAPHNE, EVENTSTREAM, NCHAN, UVICORN
+from bench.figures import SUBJECTS
 from bench.numbers import shown
 
 WIDTH, HEIGHT = 720, 420
@@ -18,8 +18,6 @@ LINE = 20  # between two names, at the least
 
 # Okabe and Ito's, which most people with a colour vision deficiency can tell apart; then for dark pages.
 COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#007a5a", "#2cc295"), ("#a3478a", "#e39bcb"))
-
-KNOWN = (UVICORN, DAPHNE, NCHAN, EVENTSTREAM)  # have the same colour in every plot
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
@@ -161,9 +159,9 @@ def _lines(lines: Mapping[str, Sequence[tuple[float, float]]], across: Axis, up:
     placed = {name: [(across.place(x), up.place(y)) for x, y in points] for name, points in lines.items()}
     names = _apart({name: points[-1][1] for name, points in placed.items()})
     parts = []
-    others = [name for name in placed if name not in KNOWN]
+    others = [name for name in placed if name not in SUBJECTS]
     for name, points in placed.items():
-        number = KNOWN.index(name) if name in KNOWN else others.index(name)
+        number = SUBJECTS.index(name) if name in SUBJECTS else others.index(name)
         style = f"s{number % len(COLOURS)}"
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(f'<path class="{style} line" style="fill:none" d="M{path}"/>')

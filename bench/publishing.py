@@ -7,6 +7,7 @@ take it; by the log, which is our whole way; and by Valkey, as our sequencer han
 
 import os
 import re
+import signal
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -268,6 +269,7 @@ class ByBatch(Way):
 def _serve(
     orders: Connection, core: int, way: type[Way], arguments: tuple[Any, ...], environment: Mapping[str, str]
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the parent, which ends us by the pipe
     os.sched_setaffinity(0, {core})
     os.environ.update(environment)
     made: Way | None = None

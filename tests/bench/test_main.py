@@ -13,7 +13,7 @@ from bench.servers import Trouble
 def scenario(*found, name="made"):
     def run(context):
         for each in found:
-            if isinstance(each, Exception):
+            if isinstance(each, BaseException):
                 raise each
             yield Figure(name, UVICORN, "speed", "1/s", each * context.round)
 
@@ -60,8 +60,21 @@ def test_what_cannot_be_done_is_said_and_keeps_nothing_from_the_rest(run, troubl
     assert "| speed | 1/s | 7 |" in report
 
 
+def test_what_was_found_before_an_interruption_is_written_down(run):
+    status, report = run(made=scenario(10.0, KeyboardInterrupt()))
+
+    assert status == 130
+    assert "| speed | 1/s | 10 |" in report
+    assert "- The run was interrupted." in report
+
+
 def test_only_what_there_is_can_be_chosen(capsys):
     with pytest.raises(SystemExit, match="2"):
         command.options(["--only", "idle,nothing"])
 
     assert "there is no scenario “nothing”; there are: single" in capsys.readouterr().err
+
+    with pytest.raises(SystemExit, match="2"):
+        command.options(["--subjects", "apache"])
+
+    assert "there is no server “apache”; there are: tickertape-uvicorn" in capsys.readouterr().err
