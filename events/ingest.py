@@ -38,7 +38,7 @@ from events.models import ApiKey, Job
 from events.registry import EventType
 from events.rest import Body, Problem
 
-MOST_EVENTS = 100  # of one request: each is a statement in one transaction
+MOST_EVENTS = 100  # of one request: each is checked before any is appended
 BEGINNING = 8  # characters of a secret that are kept: enough to tell keys apart, of 43
 PREFIX = "tt_"  # so that a secret is known for one wherever it is found
 
@@ -148,32 +148,33 @@ def append_all(key: ApiKey, events: Sequence[NewEvent]) -> list[log.EventId]:
     Raises KeyForbids, and Invalid or what is particular, each naming the event by its place.
     """
     known = _Known.of(events)
-    return [_append(key, event, f"events.{place}", known) for place, event in enumerate(events)]
+    return log.append_all([_new(key, event, f"events.{place}", known) for place, event in enumerate(events)])
 
 
-def _append(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.EventId:
+def _new(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.New:
     if not _allowed(key.types, event.type):
         raise KeyForbids(errors=(FieldError(f"{place}.type", "is not in the key's scope"),))
     for channel in event.channels:
         if not _allowed(key.channels, channel):
             raise KeyForbids(errors=(FieldError(f"{place}.channels", f"{channel[:80]} is not in its scope"),))
     key_of_event = None if event.id is None else f"key:{key.pk}:{event.id}"
-    return append_event(event, unique_key=key_of_event, known=known, place=f"{place}.")
+    return _checked(event, unique_key=key_of_event, known=known, place=f"{place}.")
 
 
-def append_event(
-    event: NewEvent, *, unique_key: str | None, place: str = "", known: _Known | None = None
-) -> log.EventId:
+def append_event(event: NewEvent, *, unique_key: str | None) -> log.EventId:
     """Append an event from elsewhere, checked by its type's declaration, within a transaction.
 
-    Raises Invalid or what is particular, each naming a field behind `place`.
+    Raises Invalid or what is particular, each naming a field.
     """
-    known = known or _Known.of([event])
+    return log.append_all([_checked(event, unique_key=unique_key, known=_Known.of([event]))])[0]
+
+
+def _checked(event: NewEvent, *, unique_key: str | None, known: _Known, place: str = "") -> log.New:
     channels = [_channel(name, place, known) for name in event.channels]
     kind = registry.types().get(event.type)
     data = event.data if kind is None else _data(kind, event, channels, place, known)
     try:
-        return log.append_raw(
+        return log.new_raw(
             event.type,
             data,
             version=1 if kind is None else kind.version,

@@ -5,7 +5,7 @@ and staff. The owner and staff change it. Every verb is one transaction that loc
 item's row first, so the order of an item's events is the order in which they changed it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from django.contrib.auth import get_user_model
@@ -128,12 +128,28 @@ def readable_by(user: AbstractBaseUser) -> QuerySet[Item]:
 
 def readers(item: Item, user_ids: Iterable[int]) -> set[int]:
     """Return those of some users who may read the item now; none of them who may not log in."""
-    users = get_user_model()._default_manager.in_bulk(list(user_ids)).values()
+    return readers_of([(item, set(user_ids))])[item.pk]
+
+
+def readers_of(wanted: Collection[tuple[Item, Collection[int]]]) -> dict[int, set[int]]:
+    """Return of some items, by id, who of some users each may read it now; none who may not log in."""
+    everybody = {user_id for _, user_ids in wanted for user_id in user_ids}
+    users = get_user_model()._default_manager.in_bulk(list(everybody)).values()
     active = {user.pk: user for user in users if user.is_active}
-    if item.visibility == Visibility.PUBLIC:
-        return set(active)
-    members = ItemMember.objects.filter(item_id=item.pk, user_id__in=active).values_list("user_id", flat=True)
-    return {pk for pk, user in active.items() if may_change(user, item)}.union(members)
+    closed = [item.pk for item, _ in wanted if item.visibility != Visibility.PUBLIC]
+    members: set[tuple[int, int]] = set()
+    if closed:
+        found = ItemMember.objects.filter(item_id__in=closed, user_id__in=active)
+        members.update(found.values_list("item_id", "user_id"))
+    may: dict[int, set[int]] = {item.pk: set() for item, _ in wanted}
+    for item, user_ids in wanted:
+        public = item.visibility == Visibility.PUBLIC
+        may[item.pk].update(
+            pk
+            for pk in active.keys() & user_ids
+            if public or (item.pk, pk) in members or may_change(active[pk], item)
+        )
+    return may
 
 
 def get_item(user: AbstractBaseUser, item_id: int) -> Item:

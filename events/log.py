@@ -6,10 +6,12 @@ transaction that appended it has committed; so a slow transaction holds up nobod
 what was rolled back was never seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, ClassVar, NewType, TypeVar
+from json import dumps
+from typing import Any, ClassVar, NamedTuple, NewType, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -76,6 +78,67 @@ class Page:
     entries: tuple[Entry, ...]
 
 
+class New(NamedTuple):
+    """An event that is to be recorded: what `append` takes, found to be in order."""
+
+    type: str
+    version: int
+    data: str
+    channels: list[Channel]
+    actor_id: int | None
+    caused_by: EventId | None
+    unique_key: str | None
+
+
+def new(
+    event: EventType,
+    *,
+    channels: Sequence[Channel],
+    actor_id: int | None = None,
+    caused_by: EventId | None = None,
+    unique_key: str | None = None,
+) -> New:
+    """Return an event as `append_all` takes it; raise what `append` raises."""
+    if event.transient:
+        raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
+    # Who may read a channel relies on what the catalogue says of it; one that nobody may takes anything.
+    elsewhere = {kind_of(channel) for channel in channels} & (kinds().keys() - event.sent_on)
+    if event.sent_on and elsewhere:
+        raise TypeError(f"{event.name()} is not declared to be sent on channels of the kind {min(elsewhere)}")
+    return new_raw(
+        event.name(),
+        event.model_dump(mode="json"),
+        version=event.version,
+        channels=channels,
+        actor_id=actor_id,
+        caused_by=caused_by,
+        unique_key=unique_key,
+    )
+
+
+def new_raw(
+    name: str,
+    payload: dict[str, Any],
+    *,
+    channels: Sequence[Channel],
+    version: int = 1,
+    actor_id: int | None = None,
+    caused_by: EventId | None = None,
+    unique_key: str | None = None,
+) -> New:
+    """Return an event whose type is known by name only; else as `new`."""
+    data = encode(payload)
+    size = len(data.encode())
+    if size > settings.EVENTS_MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(f"{name} holds {size} bytes; {settings.EVENTS_MAX_PAYLOAD_BYTES} is the most.")
+    addressed = sorted(set(channels))
+    check_names(addressed)
+    if not 1 <= len(addressed) <= settings.EVENTS_MAX_CHANNELS:
+        message = f"an event has 1 to {settings.EVENTS_MAX_CHANNELS} channels, not {len(addressed)}"
+        raise PayloadInvalid(errors=(FieldError("channels", message),))
+    return New(name, version, data, addressed, actor_id, caused_by, unique_key)
+
+
 def append(
     event: EventType,
     *,
@@ -91,59 +154,61 @@ def append(
     `unique_key` that was used before, nothing is recorded and the first event's id returned.
     Raises PayloadInvalid, PayloadTooLarge, ChannelMalformed.
     """
-    if event.transient:
-        raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
-    # Who may read a channel relies on what the catalogue says of it; one that nobody may takes anything.
-    elsewhere = {kind_of(channel) for channel in channels} & (kinds().keys() - event.sent_on)
-    if event.sent_on and elsewhere:
-        raise TypeError(f"{event.name()} is not declared to be sent on channels of the kind {min(elsewhere)}")
-    return append_raw(
-        event.name(),
-        event.model_dump(mode="json"),
-        version=event.version,
-        channels=channels,
-        actor_id=actor_id,
-        caused_by=caused_by,
-        unique_key=unique_key,
-    )
+    made = new(event, channels=channels, actor_id=actor_id, caused_by=caused_by, unique_key=unique_key)
+    return append_all([made])[0]
 
 
-def append_raw(
-    name: str,
-    payload: dict[str, Any],
-    *,
-    channels: Sequence[Channel],
-    version: int = 1,
-    actor_id: int | None = None,
-    caused_by: EventId | None = None,
-    unique_key: str | None = None,
-) -> EventId:
+def append_raw(name: str, payload: dict[str, Any], *, channels: Sequence[Channel], **more: Any) -> EventId:
     """Record an event whose type is known by name only; else as `append`."""
+    return append_all([new_raw(name, payload, channels=channels, **more)])[0]
+
+
+_COLUMNS = "type, version, data, channels, actor_id, caused_by, unique_key"
+_INSERT = f"INSERT INTO events_event ({_COLUMNS})"
+_ONCE = "ON CONFLICT (unique_key) DO NOTHING RETURNING id, unique_key"
+_ONE_SQL = f"{_INSERT} VALUES (%s, %s, %s, %s, %s, %s, %s) {_ONCE}"
+# Of all ways to hand many rows over, a document of them costs both sides the least.
+_MANY_SQL = f"""
+{_INSERT} SELECT {_COLUMNS} FROM ROWS FROM (json_to_recordset(%s::json) AS (
+    type text, version smallint, data text, channels text[],
+    actor_id bigint, caused_by bigint, unique_key text
+)) WITH ORDINALITY ORDER BY ordinality {_ONCE}
+"""  # noqa: S608
+
+
+def append_all(news: Sequence[New]) -> list[EventId]:
+    """Record events in their order, by one statement; return their ids. Else as `append`."""
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("append inside the transaction that makes the change")
-    data = encode(payload)
-    size = len(data.encode())
-    if size > settings.EVENTS_MAX_PAYLOAD_BYTES:
-        raise PayloadTooLarge(f"{name} holds {size} bytes; {settings.EVENTS_MAX_PAYLOAD_BYTES} is the most.")
-    addressed = sorted(set(channels))
-    check_names(addressed)
-    if not 1 <= len(addressed) <= settings.EVENTS_MAX_CHANNELS:
-        message = f"an event has 1 to {settings.EVENTS_MAX_CHANNELS} channels, not {len(addressed)}"
-        raise PayloadInvalid(errors=(FieldError("channels", message),))
-    row = None
+    ids: dict[int, EventId] = {}  # by place
     with connection.cursor() as cursor:
-        while row is None:  # or what has the key is pruned between the two
-            cursor.execute(
-                "INSERT INTO events_event (type, version, data, channels, actor_id, caused_by, unique_key)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (unique_key) DO NOTHING RETURNING id",
-                [name, version, data, addressed, actor_id, caused_by, unique_key],
-            )
-            row = cursor.fetchone()
-            if row is None:
-                cursor.execute("SELECT id FROM events_event WHERE unique_key = %s", [unique_key])
-                row = cursor.fetchone()
-    announce()
-    return EventId(row[0])
+        while left := [place for place in range(len(news)) if place not in ids]:
+            if len(left) == 1:
+                cursor.execute(_ONE_SQL, news[left[0]])
+            else:
+                cursor.execute(_MANY_SQL, [dumps([news[place]._asdict() for place in left])])
+            inserted = deque(cursor.fetchall())
+            for place in left:
+                if inserted and inserted[0][1] == news[place].unique_key:
+                    ids[place] = EventId(inserted.popleft()[0])
+            used = [place for place in left if place not in ids]
+            if used:  # or else what has such a key is pruned before this
+                cursor.execute(
+                    "SELECT id, unique_key FROM events_event WHERE unique_key = ANY (%s)",
+                    [[news[place].unique_key for place in used]],
+                )
+                known = {key: EventId(event_id) for event_id, key in cursor.fetchall()}
+                ids |= {n: known[key] for n in used if (key := news[n].unique_key) in known}
+    if ids:
+        announce()
+    return [ids[place] for place in range(len(news))]
+
+
+def used(keys: Iterable[str]) -> set[str]:
+    """Return those of some unique keys that events have."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT unique_key FROM events_event WHERE unique_key = ANY (%s)", [list(keys)])
+        return {key for (key,) in cursor.fetchall()}
 
 
 def announce() -> None:
@@ -193,16 +258,17 @@ def look(*, seen: Cursor | None = None, marks: Sequence[str] = ()) -> str:
 
 
 # Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One
-# statement is one snapshot, so the head, the oldest position and the rows belong together.
+# statement is one snapshot, so the head, the oldest position and the rows belong together. It walks an
+# index, and no plan is left to choose: a join by position would, on a guess, read the whole log.
 ALL_SQL = """
 WITH found AS (
-    SELECT position FROM events_event
+    SELECT position, id, type, version, data, actor_id, channels, parked FROM events_event
     WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
 ), sized AS (
-    SELECT e.position, e.id, e.type, e.version, e.data, e.actor_id,
-           CASE WHEN e.parked IS NULL THEN e.channels ELSE '{}' END AS channels,
-           sum(octet_length(e.data)) OVER (ORDER BY e.position) - octet_length(e.data) AS before
-    FROM found JOIN events_event e USING (position)
+    SELECT f.position, f.id, f.type, f.version, f.data, f.actor_id,
+           CASE WHEN f.parked IS NULL THEN f.channels ELSE '{}' END AS channels,
+           sum(octet_length(f.data)) OVER (ORDER BY f.position) - octet_length(f.data) AS before
+    FROM found f
 )
 SELECT l.epoch, l.began, l.head, l.oldest, (SELECT max(position) FROM found),
        (SELECT count(*) FROM found),
@@ -211,18 +277,21 @@ FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l LEFT JOIN sized 
 ORDER BY s.position
 """
 
-# The same for some channels. The LATERAL takes at most a page from each channel's index, so
-# a page costs the page and not the channel's history.
+# The same for some channels. The first LATERAL takes at most a page from each channel's index, so
+# a page costs the page and not the channel's history; the other one looks up each event.
 CHANNELS_SQL = ALL_SQL.replace(
-    """SELECT position FROM events_event
+    """SELECT position, id, type, version, data, actor_id, channels, parked FROM events_event
     WHERE position > %(after)s ORDER BY position LIMIT %(limit)s""",
-    """SELECT DISTINCT hit.position FROM unnest(%(channels)s::text[]) AS wanted (channel)
-    CROSS JOIN LATERAL (
-        SELECT position FROM events_channelposition
-        WHERE channel = wanted.channel AND position > %(after)s
-        ORDER BY position LIMIT %(limit)s
+    """SELECT e.* FROM (
+        SELECT DISTINCT hit.position FROM unnest(%(channels)s::text[]) AS wanted (channel)
+        CROSS JOIN LATERAL (
+            SELECT position FROM events_channelposition
+            WHERE channel = wanted.channel AND position > %(after)s
+            ORDER BY position LIMIT %(limit)s
+        ) AS hit
+        ORDER BY hit.position LIMIT %(limit)s
     ) AS hit
-    ORDER BY hit.position LIMIT %(limit)s""",
+    CROSS JOIN LATERAL (SELECT * FROM events_event e WHERE e.position = hit.position LIMIT 1) AS e""",
 )
 
 

@@ -1,7 +1,7 @@
 """Mentions: whom a text names, as `@bob`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unicodedata import normalize
 
 from django.conf import settings
@@ -26,14 +26,18 @@ def names(text: str) -> list[tuple[str, ...]]:
 
 def mentioned(text: str) -> set[int]:
     """Return the ids of the users that a text mentions: those of that name, else in other letter case."""
-    readings = names(text)
-    if not readings:
-        return set()
-    ids = _ids({name for reading in readings for name in reading})
-    found: set[int] = set()
-    for reading in readings:
-        found |= next(filter(None, (_called(name, ids) for name in reading)), set())
-    return found
+    return mentioned_in([text])[0]
+
+
+def mentioned_in(texts: Sequence[str]) -> list[set[int]]:
+    """Return whom each of some texts mentions."""
+    readings = [names(text) for text in texts]
+    wanted = {name for of_text in readings for reading in of_text for name in reading}
+    called = _called(wanted) if wanted else {}
+    return [
+        set().union(*(next(filter(None, (called.get(name) for name in reading)), ()) for reading in of_text))
+        for of_text in readings
+    ]
 
 
 def _readings(word: str) -> Iterator[str]:
@@ -44,16 +48,16 @@ def _readings(word: str) -> Iterator[str]:
             yield word
 
 
-def _ids(wanted: set[str]) -> dict[str, int]:
+def _called(wanted: set[str]) -> dict[str, set[int]]:
+    """Return by its name who is called so: in just these letters, else in others' case."""
     users = get_user_model()._default_manager
     field = get_user_model().USERNAME_FIELD
     found = users.annotate(lower_name=Lower(field)).filter(
         Q(**{f"{field}__in": wanted}) | Q(lower_name__in={name.lower() for name in wanted})
     )
-    return dict(found.values_list(field, "pk"))
-
-
-def _called(name: str, ids: dict[str, int]) -> set[int]:
-    if name in ids:
-        return {ids[name]}
-    return {user_id for known, user_id in ids.items() if known.lower() == name.lower()}
+    exactly: dict[str, set[int]] = {}
+    roughly: dict[str, set[int]] = {}
+    for name, user_id in found.values_list(field, "pk"):
+        exactly[name] = {user_id}
+        roughly.setdefault(name.lower(), set()).add(user_id)
+    return {name: exactly.get(name) or roughly.get(name.lower(), set()) for name in wanted}

@@ -7,7 +7,6 @@ where nothing would change, nothing is recorded.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID, uuid4
 
@@ -16,17 +15,19 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from events import erasure, inbox, items, kinds, marks, preferences, readmodels
+from events import erasure, inbox, items, kinds, log, marks, preferences, readmodels
 from events.broadcasts import BroadcastUnknown
 from events.channels import user_channel
 from events.erasure import ERASED
 from events.errors import NotFound
+from events.groups import Group, open_groups, store
 from events.log import EventId, append
-from events.models import Event, Notification
+from events.models import Notification
 from events.preferences import Delivery
 from events.readmodels import ReadModel
 from events.registry import EventType
 
+AT_ONCE = 2_000  # raised by one statement: about a megabyte
 ACTORS_MOST = 20  # ids in an event; with more people, who comes back after twenty others counts again
 
 
@@ -120,44 +121,60 @@ class Job:
     timestamp: int
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """A comment, for whom it is news, and the event that it came with; the strongest reason is first."""
+
+    about: Comment
+    reasons: Mapping[int, Sequence[str]]
+    caused_by: EventId
+
+
 def raise_comment(about: Comment, reasons: Mapping[int, Sequence[str]], *, caused_by: EventId) -> None:
-    """Tell people of a comment, each for the first of their reasons that they want to hear of.
+    """Tell people of a comment; else as `raise_comments`."""
+    raise_comments([News(about, reasons, caused_by)])
+
+
+def raise_comments(some: Sequence[News]) -> None:
+    """Tell people of comments, each for the first of their reasons that they want to hear of.
 
     In a transaction. The author is not told, and nobody twice for one cause. Until somebody looks, what
-    is raised for the same reason on the same item is one notification.
+    is raised for the same reason on the same item is one notification. However many there are, it takes
+    the same few statements.
     """
-    wanted = {user_id: whys for user_id, whys in reasons.items() if user_id != about.author_id}
-    told = _wanting(wanted, caused_by)
-    open_groups = {
-        (row.user_id, row.kind): row
-        for row in Notification.objects.filter(
-            item_id=about.item_id, user_id__in=[user_id for user_id, _, _ in told], read=False
-        ).order_by("event_id")
-    }
+    wanted = [
+        (news.caused_by, {user: whys for user, whys in news.reasons.items() if user != news.about.author_id})
+        for news in some
+    ]
+    told = list(zip(some, _wanting(wanted), strict=True))
+    groups = open_groups((news.about.item_id, user_id) for news, chosen in told for user_id, _, _ in chosen)
     events = []
-    for user_id, kind, delivery in told:
-        group = open_groups.get((user_id, kind))
-        earlier = group.actors if group else []
-        actors = [about.author_id, *(actor for actor in earlier if actor != about.author_id)]
-        people = (group.people if group else 0) + (about.author_id not in earlier)
-        event = NotificationRaised(
-            notification_id=str(group.pk if group else uuid4()),
-            user_id=str(user_id),
-            kind=kind,
-            delivery=delivery,
-            message=kinds.words(kind, actor=about.author_name, people=people, title=about.title),
-            item_id=str(about.item_id),
-            comment_id=about.id,
-            actor_id=str(about.author_id),
-            owner_id=str(about.owner_id),
-            actors=[str(actor) for actor in actors[:ACTORS_MOST]],
-            people=people,
-            count=(group.count if group else 0) + 1,
-            since=int(group.since.timestamp()) if group else about.timestamp,
-            timestamp=about.timestamp,
-        )
-        events.append(event)
-    _raise(events, caused_by)
+    for news, chosen in told:
+        about = news.about
+        for user_id, kind, delivery in chosen:
+            place = (about.item_id, user_id, kind)
+            group = groups.get(place)
+            if group is None:
+                group = groups[place] = Group(str(uuid4()), about.timestamp)
+            group.add(about.author_id, keep=ACTORS_MOST)
+            event = NotificationRaised(
+                notification_id=group.id,
+                user_id=str(user_id),
+                kind=kind,
+                delivery=delivery,
+                message=kinds.words(kind, actor=about.author_name, people=group.people, title=about.title),
+                item_id=str(about.item_id),
+                comment_id=about.id,
+                actor_id=str(about.author_id),
+                owner_id=str(about.owner_id),
+                actors=[str(actor) for actor in group.actors],
+                people=group.people,
+                count=group.count,
+                since=group.since,
+                timestamp=about.timestamp,
+            )
+            events.append((event, news.caused_by))
+    _raise(events)
 
 
 def raise_job(about: Job, user_id: int, *, caused_by: EventId) -> None:
@@ -173,42 +190,55 @@ def raise_job(about: Job, user_id: int, *, caused_by: EventId) -> None:
             since=about.timestamp,
             timestamp=about.timestamp,
         )
-        for _, kind, delivery in _wanting({user_id: ("job",)}, caused_by)
+        for chosen in _wanting([(caused_by, {user_id: ("job",)})])
+        for _, kind, delivery in chosen
     ]
-    _raise(events, caused_by)
+    _raise([(event, caused_by) for event in events])
 
 
-def _wanting(reasons: Mapping[int, Sequence[str]], caused_by: EventId) -> Sequence[tuple[int, str, Delivery]]:
-    """Lock the inboxes; return who is to be told, for which of their reasons, and how."""
-    if not reasons:
-        return ()
-    inbox.lock(reasons)
+def _wanting(
+    causes: Sequence[tuple[EventId, Mapping[int, Sequence[str]]]],
+) -> Sequence[Sequence[tuple[int, str, Delivery]]]:
+    """Lock the inboxes; return for each cause who is to be told, for which of their reasons, and how."""
+    everybody = {user_id for _, reasons in causes for user_id in reasons}
+    if not everybody:
+        return [()] * len(causes)
+    inbox.lock(everybody)
     # Only now: while this waited for the locks, another may have told them.
-    keys = {_key(caused_by, user_id): user_id for user_id in reasons}
-    done = set(Event.objects.filter(unique_key__in=keys).values_list("unique_key", flat=True))
-    choices = preferences.of(user_id for key, user_id in keys.items() if key not in done)
+    done = log.used(_key(cause, user_id) for cause, reasons in causes for user_id in reasons)
+    choices = preferences.of(everybody)
     now = timezone.now()
     found = []
-    for user_id, choice in choices.items():
-        for kind in reasons[user_id]:
-            if delivery := choice.delivery(kind, now):
-                found.append((user_id, kind, delivery))
-                break
+    for cause, reasons in causes:
+        chosen = []
+        for user_id, whys in reasons.items():
+            if _key(cause, user_id) in done:
+                continue
+            for kind in whys:
+                if delivery := choices[user_id].delivery(kind, now):
+                    chosen.append((user_id, kind, delivery))
+                    break
+        found.append(chosen)
     return found
 
 
-def _raise(events: Sequence[NotificationRaised], caused_by: EventId) -> None:
-    """Append what is raised by one cause, and fold it at once: an item may have very many watchers."""
-    ids = [
-        append(
-            event,
-            channels=[user_channel(event.user_id)],
-            caused_by=caused_by,
-            unique_key=_key(caused_by, int(event.user_id)),
-        )
-        for event in events
-    ]
-    _store(events, ids)
+def _raise(events: Sequence[tuple[NotificationRaised, EventId]]) -> None:
+    """Append what is raised, each with its cause, and fold it; an item may have very many watchers."""
+    for start in range(0, len(events), AT_ONCE):
+        some = events[start : start + AT_ONCE]
+        news = [
+            log.new(
+                event,
+                channels=[user_channel(event.user_id)],
+                caused_by=caused_by,
+                unique_key=_key(caused_by, int(event.user_id)),
+            )
+            for event, caused_by in some
+        ]
+        ids = log.append_all(news)
+        # Of each the last: a row is written anew from one event alone.
+        last = {event.notification_id: place for place, (event, _) in enumerate(some)}
+        store([(ids[place], news[place].data) for place in last.values()])
 
 
 def _key(caused_by: EventId, user_id: int) -> str:
@@ -297,7 +327,7 @@ def _record(event: NotificationsRead | NotificationUnread | NotificationArchived
 def _fold(event: EventType, event_id: EventId) -> None:
     match event:
         case NotificationRaised():
-            _store([event], [event_id])
+            store([(event_id, event.model_dump_json())])
         case NotificationsRead():
             _seen(event).filter(read=False).update(read=True)
         case NotificationUnread():
@@ -306,44 +336,11 @@ def _fold(event: EventType, event_id: EventId) -> None:
             Notification.objects.filter(pk=event.notification_id).update(read=True, archived=True)
 
 
-def _store(events: Sequence[NotificationRaised], ids: Sequence[EventId]) -> None:
-    """Write each row anew from its event alone, whatever of it there was."""
-    others = [field.name for field in Notification._meta.concrete_fields if not field.primary_key]
-    Notification.objects.bulk_create(
-        map(_row, events, ids), update_conflicts=True, unique_fields=["id"], update_fields=others
-    )
-
-
-def _row(event: NotificationRaised, event_id: EventId) -> Notification:
-    return Notification(
-        id=UUID(event.notification_id),
-        event_id=event_id,
-        user_id=int(event.user_id),
-        kind=event.kind,
-        delivery=event.delivery,
-        message=event.message,
-        item_id=_number(event.item_id),
-        comment_id=event.comment_id and UUID(event.comment_id),
-        job_id=event.job_id,
-        actor_id=_number(event.actor_id),
-        owner_id=_number(event.owner_id),
-        actors=[int(actor) for actor in event.actors],
-        people=event.people,
-        count=event.count,
-        since=datetime.fromtimestamp(event.since, UTC),
-        created_at=datetime.fromtimestamp(event.timestamp, UTC),
-    )
-
-
 def _seen(event: NotificationsRead) -> QuerySet[Notification]:
     theirs = Notification.objects.filter(user_id=int(event.user_id))
     if event.notification_ids is not None:
         return theirs.filter(pk__in=event.notification_ids)
     return theirs if event.item_id is None else theirs.filter(item_id=int(event.item_id))
-
-
-def _number(text: str | None) -> int | None:
-    return None if text is None else int(text)
 
 
 # --- What is kept, and what of a person ---------------------------------------------------

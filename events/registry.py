@@ -23,6 +23,9 @@ _NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 # JSON leaves these raw, yet clients that split with `str.splitlines` take them for line ends.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
+_DOUBTFUL = re.compile("[{\ud800-\udfff\x85\u2028\u2029]|\\\\u0000|[0-9]{16}")
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 ACTOR = "@actor"  # in `EventType.personal`: whoever made the event
 
 logger = logging.getLogger(__name__)
@@ -148,11 +151,24 @@ def encode(payload: Mapping[str, Any]) -> str:
     Raises PayloadInvalid for what would fail on its way or arrive changed: NUL, lone
     surrogates, integers past 2^53 - 1, NaN and infinities, keys that are not strings.
     """
+    try:
+        line = _dumps(payload)
+        if all(isinstance(key, str) for key in payload) and _is_plain(line):
+            return line
+    except (TypeError, ValueError, RecursionError):
+        pass  # what is wrong with it is found below
     errors = tuple(_faults(payload, "", 0))
     if errors:
         raise PayloadInvalid(errors=errors)
-    line = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return one_line(line)
+    return one_line(_dumps(payload))
+
+
+def _is_plain(line: str) -> bool:
+    """Tell whether JSON is so plain that nothing can be wrong with it: nearly every event's is.
+
+    One object, lists at the most within it, and nothing that looks like what `_fault` refuses.
+    """
+    return not _DOUBTFUL.search(line, 1) and line.count("[") < MAX_DEPTH
 
 
 def one_line(text: str) -> str:

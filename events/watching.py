@@ -76,31 +76,40 @@ class Audience:
 
 # Jumps from author to author in the index: an item of a hundred thousand comments has few.
 _AUTHORS_SQL = """
-WITH RECURSIVE author (id) AS (
-    SELECT min(author_id) FROM events_comment WHERE item_id = %(item)s
+WITH RECURSIVE author (item_id, id) AS (
+    SELECT item_id, (SELECT min(c.author_id) FROM events_comment c WHERE c.item_id = wanted.item_id)
+    FROM unnest(%s::bigint[]) AS wanted (item_id)
     UNION ALL
-    SELECT (SELECT min(c.author_id) FROM events_comment c WHERE c.item_id = %(item)s AND c.author_id > a.id)
+    SELECT a.item_id, (
+        SELECT min(c.author_id) FROM events_comment c WHERE c.item_id = a.item_id AND c.author_id > a.id)
     FROM author a WHERE a.id IS NOT NULL
 )
-SELECT id FROM author WHERE id IS NOT NULL
+SELECT item_id, id FROM author WHERE id IS NOT NULL
 """
 
 
 def audience(item: Item) -> Audience:
     """Return who follows an item; whether they may read it is another question."""
+    return audiences([item])[item.pk]
+
+
+def audiences(some: Collection[Item]) -> dict[int, Audience]:
+    """Return who follows each of some items, by its id."""
+    watching = {item.pk: {item.owner_id} for item in some}
+    muted: dict[int, set[int]] = {item.pk: set() for item in some}
     with connection.cursor() as cursor:
-        cursor.execute(_AUTHORS_SQL, {"item": item.pk})
-        watching = {item.owner_id, *(author for (author,) in cursor.fetchall())}
-    decided = Watch.objects.filter(item_id=item.pk)
-    muted = set()
-    for row in decided:
-        if row.watching:
-            watching.add(row.user_id)
-        elif row.watching is not None:
-            watching.discard(row.user_id)
-        if row.muted:
-            muted.add(row.user_id)
-    return Audience(frozenset(watching), frozenset(muted))
+        cursor.execute(_AUTHORS_SQL, [list(watching)])
+        for item_id, author_id in cursor.fetchall():
+            watching[item_id].add(author_id)
+    decided = Watch.objects.filter(item_id__in=watching)
+    for item_id, user_id, watches, mutes in decided.values_list("item_id", "user_id", "watching", "muted"):
+        if watches:
+            watching[item_id].add(user_id)
+        elif watches is not None:
+            watching[item_id].discard(user_id)
+        if mutes:
+            muted[item_id].add(user_id)
+    return {pk: Audience(frozenset(watching[pk]), frozenset(muted[pk])) for pk in watching}
 
 
 def watched_by(user: AbstractBaseUser, item_ids: Collection[int]) -> set[int]:

@@ -1,6 +1,6 @@
 """Who is told of what: the reactions that raise notifications."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time
 
 from events import items, mentions, notifications, watching
@@ -13,26 +13,44 @@ from workers.reactions import Cause, reaction
 TITLE_SHOWN = 100  # characters of a job's type: another program's may be of any length
 
 
-@reaction(to=CommentAdded)
-def tell_of_comment(cause: Cause) -> None:
-    """Tell those whom a comment concerns, and who may read it now."""
-    event = cause.event
-    assert isinstance(event, CommentAdded)  # noqa: S101 (what it is registered for)
-    there = dict(
-        Comment.objects.filter(pk__in=[event.comment_id, *filter(None, [event.reply_to])]).values_list(
-            "pk", "author_id"
-        )
+@reaction(to=CommentAdded, together=True)
+def tell_of_comment(causes: Sequence[Cause]) -> None:
+    """Tell those whom comments concern, and who may read them now."""
+    added = [(cause, cause.event) for cause in causes if isinstance(cause.event, CommentAdded)]
+    ids = {pk for _, event in added for pk in (event.comment_id, event.reply_to) if pk}
+    there = {
+        str(pk): author for pk, author in Comment.objects.filter(pk__in=ids).values_list("pk", "author_id")
+    }
+    found = Item.objects.in_bulk({int(event.item_id) for _, event in added})
+    # Of what is gone meanwhile there is nothing to look at.
+    added = [each for each in added if int(each[1].item_id) in found and each[1].comment_id in there]
+    audiences = watching.audiences(found.values())
+    named = mentions.mentioned_in([event.text for _, event in added])
+    news = []
+    for (cause, event), mentioned in zip(added, named, strict=True):
+        item = found[int(event.item_id)]
+        answered = {there[event.reply_to]} if event.reply_to in there else set()
+        reasons = _reasons(item, audiences[item.pk], mentioned=mentioned, answered=answered)
+        reasons.pop(int(event.author_id), None)
+        news.append((cause, event, item, reasons))
+    concerned: dict[int, set[int]] = {pk: set() for pk in found}
+    for _, _, item, reasons in news:
+        concerned[item.pk].update(reasons)
+    may_read = items.readers_of([(item, concerned[pk]) for pk, item in found.items()])
+    notifications.raise_comments(
+        [
+            notifications.News(
+                _about(event, item),
+                {user_id: whys for user_id, whys in reasons.items() if user_id in may_read[item.pk]},
+                cause.entry.id,
+            )
+            for cause, event, item, reasons in news
+        ]
     )
-    item = Item.objects.filter(pk=int(event.item_id)).first()
-    if item is None or event.comment_id not in map(str, there):
-        return  # gone meanwhile: there is nothing to look at
-    answered = {author for pk, author in there.items() if str(pk) == event.reply_to}
-    reasons = _reasons(item, mentioned=mentions.mentioned(event.text), answered=answered)
-    reasons.pop(int(event.author_id), None)
-    if not reasons:
-        return
-    may_read = items.readers(item, reasons)
-    about = notifications.Comment(
+
+
+def _about(event: CommentAdded, item: Item) -> notifications.Comment:
+    return notifications.Comment(
         id=event.comment_id,
         item_id=item.pk,
         owner_id=item.owner_id,
@@ -41,8 +59,6 @@ def tell_of_comment(cause: Cause) -> None:
         author_name=event.author_name,
         timestamp=event.timestamp,
     )
-    told = {user_id: reasons[user_id] for user_id in reasons if user_id in may_read}
-    notifications.raise_comment(about, told, caused_by=cause.entry.id)
 
 
 @reaction(to=TaskComplete)
@@ -67,9 +83,10 @@ def _tell_of_job(cause: Cause, how: str) -> None:
     notifications.raise_job(about, int(event.user_id), caused_by=cause.entry.id)
 
 
-def _reasons(item: Item, *, mentioned: set[int], answered: set[int]) -> dict[int, list[str]]:
+def _reasons(
+    item: Item, audience: watching.Audience, *, mentioned: set[int], answered: set[int]
+) -> dict[int, list[str]]:
     """Return for whom a comment is news, and why: the strongest reason first."""
-    audience = watching.audience(item)
     by_strength: Mapping[str, set[int] | frozenset[int]] = {
         "mention": mentioned,
         "reply": answered,

@@ -5,6 +5,9 @@ that moves the checkpoint past its cause, so its effect and the record of it are
 appends is unique by (cause, kind, target), so even a run that was thought lost adds nothing.
 One that fails waits with its subject's later events, is tried again with backoff, and after
 the last try is parked, where an admin retries or drops it; its subject goes on.
+
+A reaction may take many events together, and so ask the database once for all of them. Where that
+fails it is given ever fewer, so that in the end just the event that it fails with is one that failed.
 """
 
 import logging
@@ -13,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -28,8 +31,10 @@ from workers.models import Checkpoint, Delivery
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "reactions"
-BATCH = 200  # events of one transaction: what a failure in the middle does again
+BATCH = 1_000  # events of one transaction: what a failure in the middle does again
 TURN_SECONDS = 0.5  # then it commits: somebody's click may wait for an inbox that it has locked
+TOGETHER_SECONDS = 0.1  # as many are taken together as are done in so long: a turn's end must not be far
+FIRST_TOGETHER = 8  # events: so few, until it is known how soon they are done
 FROZEN_SECONDS = 15  # a reactor that stops in its transaction gives its turn up after so long
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
@@ -59,22 +64,35 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """A function and the events that it answers."""
+    """A function and the events that it answers: one at a time, or many `together`, in their order."""
 
     name: str
     type: type[EventType]
-    run: Callable[[Cause], None]
+    run: Callable[[Sequence[Cause]], None]
+    together: bool = False
 
 
 _reactions: dict[str, Reaction] = {}
 
+One = Callable[[Cause], None]
+Many = Callable[[Sequence[Cause]], None]
 
-def reaction(to: type[EventType]) -> Callable[[Callable[[Cause], None]], Callable[[Cause], None]]:
-    """Register a function as a reaction to a type of event; its name identifies it for good."""
 
-    def register(function: Callable[[Cause], None]) -> Callable[[Cause], None]:
+@overload
+def reaction(to: type[EventType]) -> Callable[[One], One]: ...
+@overload
+def reaction(to: type[EventType], *, together: Literal[True]) -> Callable[[Many], Many]: ...
+def reaction(to: type[EventType], *, together: bool = False) -> Callable[[Any], Any]:
+    """Register a function as a reaction to a type of event; its name identifies it for good.
+
+    With `together` it is given many events at once. What it does about one must be the same as if it
+    were given that one alone, after those before; and it may not count on other reactions' order.
+    """
+
+    def register(function: Any) -> Any:
         name = f"{function.__module__}.{function.__qualname__}"
-        _reactions[name] = Reaction(name, to, function)
+        run = function if together else lambda causes: function(causes[0])
+        _reactions[name] = Reaction(name, to, run, together)
         return function
 
     return register
@@ -88,11 +106,27 @@ def registered() -> Sequence[Reaction]:
 def run() -> int:
     """React to everything that is placed and to what is due again; return how many events were read."""
     total = 0
-    while count := _react_to_new():
-        total += count
-    while _retry_one():
-        pass
-    return total
+    while True:
+        behind, due = _look()
+        if behind and (count := _react_to_new()):
+            total += count
+        elif not (due and _retry_one()):
+            return total
+
+
+def _look() -> tuple[bool, bool]:
+    """Tell, at little cost, whether anything is new and whether anything is due: most often nothing is."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT NOT EXISTS (SELECT FROM workers_checkpoint c"
+            " WHERE c.name = %s AND c.position = l.head AND c.epoch = l.epoch),"
+            " EXISTS (SELECT FROM workers_delivery d"
+            " WHERE d.parked_at IS NULL AND d.due_at <= %s AND d.reaction = ANY (%s))"
+            " FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l",
+            [CHECKPOINT, timezone.now(), list(_reactions)],
+        )
+        behind, due = cursor.fetchone()
+    return behind, due
 
 
 def take_turn() -> None:
@@ -107,8 +141,11 @@ def _react_to_new() -> int:
     """React to the next events, in one transaction; return how many were read."""
     with transaction.atomic():
         take_turn()
-        Checkpoint.objects.get_or_create(name=CHECKPOINT)
-        checkpoint = Checkpoint.objects.select_for_update(skip_locked=True).filter(name=CHECKPOINT).first()
+        ours = Checkpoint.objects.select_for_update(skip_locked=True).filter(name=CHECKPOINT)
+        checkpoint = ours.first()
+        if checkpoint is None:
+            _, new = Checkpoint.objects.get_or_create(name=CHECKPOINT)
+            checkpoint = ours.first() if new else None
         if checkpoint is None:
             return 0  # another worker is at it
         page = log.read(checkpoint.position, limit=BATCH)
@@ -122,23 +159,113 @@ def _react_to_new() -> int:
             checkpoint.position = max(covered_to if done else page.head, 0)
             checkpoint.epoch = page.epoch
             checkpoint.save(update_fields=["position", "epoch"])
-    for entry in done:
-        for each in registered():
-            _ended.pop((each.name, entry.position), None)
+    for place in [(name, entry.position) for name in _reactions for entry in done if _ended]:
+        _ended.pop(place, None)
     return len(done)
 
 
 def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
     """React to events until a turn's time is over; return those that were come to, the first at least."""
     deadline = time.monotonic() + TURN_SECONDS
+    answers: dict[str, list[Reaction]] = {}
+    for each in registered():
+        answers.setdefault(each.type.name(), []).append(each)
+    if not any(entry.type in answers for entry in entries):
+        return entries
     waiting = _waiting()
+    held = _Held(waiting)
     for number, entry in enumerate(entries, start=1):
-        for each in registered():
-            if each.type.name() == entry.type:
+        for each in answers.get(entry.type, ()):
+            if each.together:
+                held.add(each, entry)
+            else:
+                held.release(before=entry)
                 _react(each, entry, waiting)
         if time.monotonic() > deadline:
+            held.release()
             return entries[:number]
+    held.release()
     return entries
+
+
+class _Held:
+    """Events that reactions take together, until there are enough of them."""
+
+    _enough: ClassVar[dict[str, int]] = {}  # of each reaction: so many were done soon enough
+
+    def __init__(self, waiting: set[tuple[str, str]]) -> None:
+        self._waiting = waiting
+        self._entries: dict[str, list[log.Entry]] = {}
+        self._subjects: set[str] = set()
+
+    def add(self, each: Reaction, entry: log.Entry) -> None:
+        """Hold an event for a reaction; when they are enough, react to them."""
+        held = self._entries.setdefault(each.name, [])
+        held.append(entry)
+        self._subjects.add(_subject(entry))
+        if len(held) >= self._enough.get(each.name, FIRST_TOGETHER):
+            self._react(each.name)
+
+    def release(self, *, before: log.Entry | None = None) -> None:
+        """React to all that are held; or only if one is of the subject of another, which comes after it."""
+        if before is None or _subject(before) in self._subjects:
+            for name in list(self._entries):
+                self._react(name)
+            self._subjects.clear()
+
+    def _react(self, name: str) -> None:
+        held = self._entries.pop(name, [])
+        began = time.monotonic()
+        _react_together(_reactions[name], held, self._waiting)
+        took = time.monotonic() - began
+        enough = self._enough.get(name, FIRST_TOGETHER)
+        if took > TOGETHER_SECONDS:
+            self._enough[name] = max(1, int(len(held) * TOGETHER_SECONDS / took))
+        elif len(held) >= enough:  # what one costs may be very different from the next: so by and by
+            self._enough[name] = min(2 * enough, BATCH)
+
+
+def _react_together(each: Reaction, entries: Sequence[log.Entry], waiting: set[tuple[str, str]]) -> None:
+    """Run a reaction for events at once; where that fails, for each half of them, down to single ones."""
+    free = []
+    for entry in entries:
+        if (each.name, _subject(entry)) in waiting:
+            _react(each, entry, waiting)
+        else:
+            free.append(entry)
+    if len(free) == 1:
+        _react(each, free[0], waiting)
+    elif free and not _attempt_together(each, free):
+        half = len(free) // 2
+        _react_together(each, free[:half], waiting)
+        _react_together(each, free[half:], waiting)
+
+
+# Up to where a reaction takes events one by one: among them is one under which the session ended.
+_doubted: dict[str, int] = {}
+
+
+def _attempt_together(each: Reaction, entries: Sequence[log.Entry]) -> bool:
+    """Run a reaction for events at once; return whether that went well. Raises as `_attempt`."""
+    if entries[0].position <= _doubted.get(each.name, 0):
+        return False
+    try:
+        with transaction.atomic():
+            each.run([_cause(entry) for entry in entries])
+    except Exception as failure:
+        if connection.connection is None or connection.connection.closed:
+            _doubted[each.name] = entries[-1].position
+            raise
+        logger.info(
+            "Events that were taken together failed; fewer are tried.",
+            extra={"reaction": each.name, "events": len(entries), "error": type(failure).__name__},
+        )
+        return False
+    return True
+
+
+def _cause(entry: log.Entry) -> Cause:
+    return Cause(entry, registry.decode(entry.type, entry.version, entry.data))
 
 
 def _waiting() -> set[tuple[str, str]]:
@@ -185,8 +312,7 @@ def _attempt(each: Reaction, entry: log.Entry) -> str:
         return error
     try:
         with transaction.atomic():
-            event = registry.decode(entry.type, entry.version, entry.data)
-            each.run(Cause(entry, event))
+            each.run([_cause(entry)])
     except Exception as failure:
         if connection.connection is None or connection.connection.closed:
             _ended[each.name, entry.position] = "The database's session ended under it."

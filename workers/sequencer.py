@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 REDIS_SECONDS = 0.25  # of connecting, and of one answer: placing must not wait long for a hint
 PAUSE_SECONDS = 0.5  # without a try after Redis failed
+OURS_SECONDS = 0.05  # for which an N that we moved is most often still that
 LOOK_SECONDS = 1.0  # between two looks whether the log is the one that was seen
 KEEP_SECONDS = 7 * 24 * 3600  # of an epoch's N: it must outlive quiet times, not epochs
 
@@ -58,6 +59,7 @@ class Publisher:
         self._script = self._redis.register_script(PUBLISH)
         self._paused_until = 0.0
         self._up = True
+        self._moved: tuple[str, bytes, float] = ("", b"", 0.0)  # the N that we left, its key, and when
         self._marks: list[str] = []  # of the log as it was seen last: our own, at first Redis'
         self._recalled = False
         self._look_at = 0.0
@@ -104,8 +106,10 @@ class Publisher:
 
     def _publish(self, placed: log.Placed) -> None:
         key = published_key(placed.epoch)
-        found = self._redis.get(key)
-        known = found if isinstance(found, bytes) else b""
+        known = self._left(key) if placed.count else None
+        if known is None:
+            found = self._redis.get(key)
+            known = found if isinstance(found, bytes) else b""
         while True:
             # Absent after a flush: begin at our own batch. Hubs that lack more see it by `prev`.
             position = int(known) if _NUMBER.fullmatch(known) else placed.head - placed.count
@@ -133,11 +137,18 @@ class Publisher:
                 continue
             known = self._move(key, known, page.covered_to, Batch.of(page).pack())
 
+    def _left(self, key: str) -> bytes | None:
+        """Return the N that we left just now. Where another moved it since, Redis says so as it refuses."""
+        ours, known, at = self._moved
+        return known if ours == key and time.monotonic() < at + OURS_SECONDS else None
+
     def _move(self, key: str, known: bytes, to: int, message: bytes) -> bytes:
         moved, now = self._script(keys=[key], args=[known, to, KEEP_SECONDS, redis_channel(), message])
         if not moved:
             logger.debug("Another sequencer published first.", extra={"position": to})
-        return now if isinstance(now, bytes) else str(now).encode()
+        known = now if isinstance(now, bytes) else str(now).encode()
+        self._moved = (key, known, time.monotonic())
+        return known
 
 
 _here = threading.local()  # a Redis connection must not be shared between threads or forks

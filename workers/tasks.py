@@ -1,5 +1,6 @@
 """The tasks' entry points: each does all the work there is, so it takes nothing and may come twice."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,6 +11,11 @@ from django.db import InterfaceError, OperationalError, connection
 from events import retention
 from workers import digest, jobs, reactions, sequencer, wake
 
+# Of a task that goes on finding work: less than the life of the flag that hides hints, and so little that
+# where a worker has one process only, what reacts does not hold up what places.
+LINGER_SECONDS = 0.1
+IDLE_SECONDS = 0.05  # without finding any: looking so long costs what one hint by way of the broker does
+PAUSE_SECONDS = 0.004  # between two looks
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
 DIGEST_SECONDS = 60.0  # of each run, as above
 
@@ -17,16 +23,36 @@ DIGEST_SECONDS = 60.0  # of each run, as above
 @shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
 def place() -> None:
     """Place and publish what was committed; have it reacted to."""
-    wake.waker().clear(wake.PLACE)
-    if _work(sequencer.run) and reactions.registered():
-        wake.waker().wake(wake.REACT)
+    _linger(wake.PLACE, _place)
 
 
 @shared_task(name=wake.REACT)  # type: ignore[untyped-decorator]
 def react() -> None:
     """React to what was placed, and again to what failed and is due."""
-    wake.waker().clear(wake.REACT)
-    _work(reactions.run)
+    _linger(wake.REACT, lambda: _work(reactions.run))
+
+
+def _place() -> int:
+    placed = _work(sequencer.run)
+    if placed and reactions.registered():
+        wake.waker().wake(wake.REACT)
+    return placed
+
+
+def _linger(task: str, look: Callable[[], int]) -> None:
+    """Look for work, and where there was some, again for a while; then, hints no longer hidden, once more.
+
+    So many commits cost one hint, and what is committed meanwhile need not wait for one.
+    """
+    until = time.monotonic() + LINGER_SECONDS
+    wake.waker().hold(task)
+    idle_at = time.monotonic() + IDLE_SECONDS if look() else 0.0
+    while time.monotonic() < min(until, idle_at):
+        time.sleep(PAUSE_SECONDS)
+        if look():
+            idle_at = time.monotonic() + IDLE_SECONDS
+    wake.waker().clear(task)
+    look()
 
 
 @shared_task(name=wake.JOBS)  # type: ignore[untyped-decorator]

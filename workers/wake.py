@@ -2,13 +2,14 @@
 
 A thread of its own sends them, so a request waits for nothing: not for Redis, not for a name
 to resolve. A hint is coalesced by a flag in Redis that expires, and that its task clears
-before it looks for work; so a burst of commits costs one task, and none is overlooked.
+before it looks for work for the last time; so a burst of commits costs one task, and none is overlooked.
 Without a hint the workers' clocks find the work within half a second or so.
 """
 
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -54,12 +55,20 @@ class Waker:
         self._wanted.add(task)
         self._given.set()
 
+    def hold(self, task: str) -> None:
+        """Say that a task's work will be looked for again: until `clear` a hint is not needed."""
+        self._try(lambda: self._redis.set(_flag(task), 1, px=int(FLAG_SECONDS * 1000)))
+
     def clear(self, task: str) -> None:
-        """Say that a task's work is being looked for from now on. In the task itself: it may wait."""
+        """Say that a task's work is being looked for for the last time."""
+        self._try(lambda: self._redis.delete(_flag(task)))
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Do something about a flag. In the task itself: it may wait."""
         try:
-            self._redis.delete(_flag(task))
+            work()
         except (RedisError, OSError) as error:
-            logger.info("A flag could not be cleared; it expires.", extra={"error": type(error).__name__})
+            logger.info("A flag could not be changed; it expires.", extra={"error": type(error).__name__})
 
     def stop(self) -> None:
         """End the thread; hints that were not sent are not missed."""

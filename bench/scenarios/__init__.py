@@ -8,4 +8,9 @@ ALL = (
     "opens",
     "replay",
     "growth",
+    "writes",
+    "placing",
+    "reacting",
+    "latency",
+    "rows",
 )

@@ -261,3 +261,21 @@ def test_the_frame_is_what_the_log_says(append, start, batches):
     assert batch.events[0].frame == (
         f'id: {batch.epoch}-{start + 1}\nevent: WorkTested\ndata: {{"n":7}}\n\n'.encode()
     )
+
+
+def test_an_n_that_is_not_ours_any_more_is_noticed(start, append, batches, valkey_client):
+    """Right after a publishing it is not asked for; what another did meanwhile, or a flush, is no matter."""
+    append(1)
+    sequencer.run()
+    append(2)
+    other = Publisher()
+    other.publish(log.place())
+    append(3)
+    sequencer.run()
+    valkey_client.flushall()
+    append(4)
+    sequencer.run()
+
+    heard = batches()
+    assert [(batch.prev, batch.last) for batch in heard] == [(start + n, start + n + 1) for n in range(4)]
+    assert valkey_client.get(published_key(log.head().epoch)) == str(start + 4).encode()

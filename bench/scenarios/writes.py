@@ -1,0 +1,115 @@
+"""What it costs that what is written is an event in a log, with an order: beside a twin without one.
+
+The twin has the same framework, server, login, key and parsing, and does bare INSERTs. Both are posted to by
+turns, so that what else the machine does meets both; first without any worker, then with one that places,
+publishes and reacts. A comment is an event and a row, under the lock that keeps its item's order; the twin's
+is a row.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from bench.apart import Apart, apart
+from bench.context import Context
+from bench.figures import DAPHNE, UVICORN, Aim, Figure
+from bench.posting import Poster
+from bench.web import Web
+
+TITLE = "Appending beside bare inserts"
+SECONDS = (50, 150)
+CONNECTIONS = 4
+ONE, HUNDRED, COMMENT = "an event", "a hundred events", "a comment"
+WORKERS = ("no worker", "a worker beside it")
+
+AIMS = [
+    Aim("writes", subject, f"{what}, times bare inserts, {worker}", 0.9)
+    for subject in (UVICORN, DAPHNE)
+    for what in (ONE, HUNDRED)
+    for worker in WORKERS
+]
+PLOTS = ()
+
+_PREPARE = """
+from django.db import connection
+from django.contrib.auth.models import User
+from bench import bare
+from bench.deployment import PASSWORD, USER
+from events import ingest, items
+with connection.cursor() as cursor:
+    cursor.execute(bare.TABLES)
+user = User.objects.create_superuser(USER, password=PASSWORD)
+print("item", items.create_item(user, title="Busy").pk)
+print("key", ingest.make_key(name="bench", channels=["*"], types=["*"])[1])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One kind of request, and its headers, for the service and for its twin."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def run(context: Context) -> Iterator[Figure]:
+    """Post to each server and to the twin in it by turns."""
+    with apart(context.deployment, "bench_writes") as own:
+        said = dict(
+            line.split() for line in own.manage("shell", "--verbosity=0", "-c", _PREPARE).splitlines()
+        )
+        for subject in context.among(UVICORN, DAPHNE):
+            yield from _one(context, own, subject, said)
+
+
+def _one(context: Context, own: Apart, subject: str, said: dict[str, str]) -> Iterator[Figure]:
+    environment = {**own.environment, "DJANGO_SETTINGS_MODULE": "bench.bare_settings"}
+    with context.serving(subject, **environment) as server:
+        assert isinstance(server, Web)  # noqa: S101 (what it is asked for)
+        posts = _posts(server, said)
+        with Poster(server.address, core=context.cores.rest, connections=CONNECTIONS) as poster:
+            yield from _compared(context, server, poster, posts, WORKERS[0])
+            with own.worker():
+                yield from _compared(context, server, poster, posts, WORKERS[1])
+
+
+def _posts(server: Web, said: dict[str, str]) -> dict[str, Post]:
+    def events(number: int) -> bytes:
+        event = {"channels": ["item:1"], "type": "BenchTicked", "data": {"n": 1, "pad": "x" * 180}}
+        return json.dumps({"events": [event] * number}).encode()
+
+    key = {"Authorization": f"Bearer {said['key']}"}
+    cookies, csrf = server.log_in()
+    session = {"Cookie": cookies, "X-CSRFToken": csrf}
+    words = json.dumps({"text": "Words that somebody said."}).encode()
+    return {
+        ONE: Post("events", events(1), key),
+        HUNDRED: Post("events", events(100), key),
+        COMMENT: Post(f"items/{said['item']}/comments", words, session),
+    }
+
+
+def _compared(
+    context: Context, server: Web, poster: Poster, posts: dict[str, Post], worker: str
+) -> Iterator[Figure]:
+    for what, post in posts.items():
+        rates: dict[str, list[float]] = {"api": [], "bare": []}
+        costs: dict[str, list[float]] = {"api": [], "bare": []}
+        for turn in range(context.pick(5, 11)):
+            for where in ("api", "bare"):
+                before = server.usage()
+                posted = poster.post(f"/{where}/{post.path}", post.body, post.headers, seconds=0.7)
+                if turn == 0:
+                    continue  # the first of each finds nothing warm
+                rates[where].append(posted.requests / posted.seconds)
+                costs[where].append(1e6 * (server.usage() - before).cpu_seconds / posted.requests)
+        ratio = median(ours / bare for ours, bare in zip(rates["api"], rates["bare"], strict=True))
+        subject = server.subject
+        yield Figure("writes", subject, f"{what}, times bare inserts, {worker}", "", ratio)
+        yield Figure("writes", subject, f"{what}, {worker}", "1/s", median(rates["api"]))
+        yield Figure(
+            "writes", subject, f"{what}, CPU of the web process, {worker}", "µs", median(costs["api"])
+        )
+        yield Figure("writes", subject, f"{what}, CPU of the web process, bare", "µs", median(costs["bare"]))
