@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0  # longest a read of the log may take before it counts as away
 SETTLE_SECONDS = 0.15  # a batch is usually this close behind the placing that a look sees
 FILL_EVENTS = 5_000  # of the log's end that are read into the ring at start
+AGAIN_SECONDS = 0.5  # between two calls to end
 CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
@@ -117,8 +118,10 @@ class Hub:
         """End the background work and close the connections; subscribers are ended first."""
         self._stopped = True
         await self.drain(0)
-        for task in self._tasks:
-            task.cancel()
+        # Again and again: redis-py may lose a cancellation that comes while it closes a connection.
+        while running := [task for task in self._tasks if not task.done()]:
+            _ = [task.cancel() for task in running]
+            await asyncio.wait(running, timeout=AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         if self._pool is not None:

@@ -9,6 +9,7 @@ from django.db import OperationalError, connection
 from events import log
 from events.channels import ACCESS, LOG
 from streams.batch import Batch, Published
+from streams.hub import Hub
 from tests.events.support import undo
 from tests.streams.conftest import ITEM
 
@@ -561,3 +562,27 @@ async def test_a_recheck_that_found_the_database_away_is_made_up_for_soon(hub, s
         async with asyncio.timeout(5):  # STREAMS_RECHECK_SECONDS, else
             while len(asked) < 2:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_cancellation_that_is_lost_on_the_way_holds_up_no_end(world):
+    """As redis-py may lose one that comes while it closes a connection."""
+    waits, lost = asyncio.Event(), asyncio.Event()
+
+    async def messages():
+        yield None
+        waits.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+            await asyncio.Event().wait()
+
+    async def permitted(reader, channels):
+        return reader
+
+    hub = Hub(permitted=permitted, messages=messages)
+    await hub.start()
+    async with asyncio.timeout(10):
+        await waits.wait()
+        await hub.stop()
+    assert lost.is_set()
