@@ -7,20 +7,27 @@ import pytest
 from tests.stack import ROOT, Stack, listening
 
 DOCUMENT = (ROOT / "docs/your-own-events.md").read_text()
-APP, TOPIC, IMPORTS, LATER = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
+APP, TOPIC, IMPORTS, TOGETHER, LATER = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
+ONE_BY_ONE = TOPIC[TOPIC.index("@reaction") : TOPIC.index("def owner_only")]
 SETTINGS = """from project.settings import *
 from project.settings import INSTALLED_APPS as OURS
 INSTALLED_APPS = [*OURS, "shop"]
 """
 
 
+@pytest.fixture(params=[ONE_BY_ONE, TOGETHER], ids=["one by one", "together"])
+def topic(request):
+    """The topic's file, with its reaction in either form."""
+    return TOPIC.replace(ONE_BY_ONE, request.param + "\n\n")
+
+
 @pytest.fixture
-def shop(postgres, valkey, tmp_path):
+def shop(postgres, valkey, tmp_path, topic):
     """A stack with the app, which lies in `tmp_path / "shop"`."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/__init__.py").write_text("")
     (tmp_path / "shop/apps.py").write_text(APP)
-    (tmp_path / "shop/orders.py").write_text(f"{IMPORTS}\n\n{TOPIC}")
+    (tmp_path / "shop/orders.py").write_text(f"{IMPORTS}\n\n{topic}")
     (tmp_path / "shop_settings.py").write_text(SETTINGS)
     stack = Stack(
         postgres, valkey, tmp_path, name="shop",
@@ -43,7 +50,7 @@ def test_the_example_is_short():
     assert len([line for line in TOPIC.splitlines() if line.strip()]) < 20
 
 
-def test_the_example_works_and_so_does_its_next_version(shop, tmp_path):
+def test_the_example_works_and_so_does_its_next_version(shop, topic, tmp_path):
     alice, bob = shop.login("alice"), shop.login("bob")
     user = alice.get("/api/session").json()["user"]["id"]
     path = f"/streams/?channel=shop:{user}"
@@ -62,8 +69,8 @@ def test_the_example_works_and_so_does_its_next_version(shop, tmp_path):
     assert "A user's orders. They alone read it." in alice.get("/events/").text.replace("&#x27;", "'")
 
     shop.stop("daphne")
-    first = TOPIC.index("class OrderPlaced"), TOPIC.index("class OrderConfirmed")
-    (tmp_path / "shop/orders.py").write_text(f"{IMPORTS}\n\n{LATER}\n\n{TOPIC[first[1] :]}")
+    rest = topic[topic.index("class OrderConfirmed") :]
+    (tmp_path / "shop/orders.py").write_text(f"{IMPORTS}\n\n{LATER}\n\n{rest}")
     shop.start("daphne")
     with listening(alice, path, last_event_id="earliest") as stream:
         again = stream.take(2)
