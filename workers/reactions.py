@@ -34,7 +34,8 @@ CHECKPOINT = "reactions"
 BATCH = 1_000  # events of one transaction: what a failure in the middle does again
 TURN_SECONDS = 0.5  # then it commits: somebody's click may wait for an inbox that it has locked
 TOGETHER_SECONDS = 0.1  # as many are taken together as are done in so long: a turn's end must not be far
-FIRST_TOGETHER = 8  # events: so few, until it is known how soon they are done
+FIRST_TOGETHER = 8  # events: so few at the begin of a turn, until it is known how soon they are done
+MOST_TOGETHER = 64  # events: each of them may be for a crowd, though all before were for one
 FROZEN_SECONDS = 15  # a reactor that stops in its transaction gives its turn up after so long
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
@@ -173,7 +174,7 @@ def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
     if not any(entry.type in answers for entry in entries):
         return entries
     waiting = _waiting()
-    held = _Held(waiting)
+    held = _Held(waiting, deadline)
     for number, entry in enumerate(entries, start=1):
         for each in answers.get(entry.type, ()):
             if each.together:
@@ -189,20 +190,24 @@ def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
 
 
 class _Held:
-    """Events that reactions take together, until there are enough of them."""
+    """Events that reactions take together in one turn, until there are enough of them."""
 
-    _enough: ClassVar[dict[str, int]] = {}  # of each reaction: so many were done soon enough
+    _few: ClassVar[dict[str, int]] = {}  # with so many a turn begins where FIRST_TOGETHER took too long
 
-    def __init__(self, waiting: set[tuple[str, str]]) -> None:
+    def __init__(self, waiting: set[tuple[str, str]], deadline: float) -> None:
         self._waiting = waiting
+        self._deadline = deadline
+        self._enough = dict(self._few)  # of each reaction: so many were done soon enough
         self._entries: dict[str, list[log.Entry]] = {}
-        self._subjects: set[str] = set()
+        self._subjects: dict[str, str] = {}  # whose events are held, and for which reaction
 
     def add(self, each: Reaction, entry: log.Entry) -> None:
         """Hold an event for a reaction; when they are enough, react to them."""
+        if self._subjects.get(_subject(entry), each.name) != each.name:
+            self.release()  # what another reaction does about the subject comes before
         held = self._entries.setdefault(each.name, [])
         held.append(entry)
-        self._subjects.add(_subject(entry))
+        self._subjects[_subject(entry)] = each.name
         if len(held) >= self._enough.get(each.name, FIRST_TOGETHER):
             self._react(each.name)
 
@@ -216,17 +221,24 @@ class _Held:
     def _react(self, name: str) -> None:
         held = self._entries.pop(name, [])
         began = time.monotonic()
-        _react_together(_reactions[name], held, self._waiting)
+        _react_together(_reactions[name], held, self._waiting, self._deadline)
         took = time.monotonic() - began
         enough = self._enough.get(name, FIRST_TOGETHER)
         if took > TOGETHER_SECONDS:
-            self._enough[name] = max(1, int(len(held) * TOGETHER_SECONDS / took))
+            enough = max(1, int(len(held) * TOGETHER_SECONDS / took))
         elif len(held) >= enough:  # what one costs may be very different from the next: so by and by
-            self._enough[name] = min(2 * enough, BATCH)
+            enough = min(2 * enough, MOST_TOGETHER)
+        self._enough[name] = enough
+        self._few[name] = min(enough, FIRST_TOGETHER)
 
 
-def _react_together(each: Reaction, entries: Sequence[log.Entry], waiting: set[tuple[str, str]]) -> None:
-    """Run a reaction for events at once; where that fails, for each half of them, down to single ones."""
+def _react_together(
+    each: Reaction, entries: Sequence[log.Entry], waiting: set[tuple[str, str]], deadline: float
+) -> None:
+    """Run a reaction for events at once; where that fails, for each half of them, down to single ones.
+
+    Where all fail that takes long: at the end of the turn what is left waits, and is tried one by one.
+    """
     free = []
     for entry in entries:
         if (each.name, _subject(entry)) in waiting:
@@ -236,9 +248,11 @@ def _react_together(each: Reaction, entries: Sequence[log.Entry], waiting: set[t
     if len(free) == 1:
         _react(each, free[0], waiting)
     elif free and not _attempt_together(each, free):
+        if time.monotonic() > deadline:
+            waiting.update((each.name, _subject(entry)) for entry in free)
         half = len(free) // 2
-        _react_together(each, free[:half], waiting)
-        _react_together(each, free[half:], waiting)
+        _react_together(each, free[:half], waiting, deadline)
+        _react_together(each, free[half:], waiting, deadline)
 
 
 # Up to where a reaction takes events one by one: among them is one under which the session ended.

@@ -46,12 +46,14 @@ def _linger(task: str, look: Callable[[], int]) -> None:
     """
     until = time.monotonic() + LINGER_SECONDS
     wake.waker().hold(task)
-    idle_at = time.monotonic() + IDLE_SECONDS if look() else 0.0
-    while time.monotonic() < min(until, idle_at):
-        time.sleep(PAUSE_SECONDS)
-        if look():
-            idle_at = time.monotonic() + IDLE_SECONDS
-    wake.waker().clear(task)
+    try:
+        idle_at = time.monotonic() + IDLE_SECONDS if look() else 0.0
+        while time.monotonic() < min(until, idle_at):
+            time.sleep(PAUSE_SECONDS)
+            if look():
+                idle_at = time.monotonic() + IDLE_SECONDS
+    finally:
+        wake.waker().clear(task)
     look()
 
 

@@ -14,8 +14,8 @@ from workers.models import Checkpoint, Delivery
 
 @pytest.fixture(autouse=True)
 def _unpractised(monkeypatch):
-    """How many are enough is not known yet."""
-    monkeypatch.setattr(reactions._Held, "_enough", {})
+    """No event is in doubt, and how many are too many is not known yet."""
+    monkeypatch.setattr(reactions._Held, "_few", {})
     monkeypatch.setattr(reactions, "_doubted", {})
 
 
@@ -152,3 +152,50 @@ def test_they_are_fewer_where_each_takes_long(react, append, taken, monkeypatch)
     assert sum(taken) == 60
     assert taken[0] == reactions.FIRST_TOGETHER
     assert max(taken[1:]) <= 4
+
+
+def test_a_crowd_after_many_that_were_cheap_is_not_taken_in_one_piece(all_of_them, taken, append):
+    append(*range(1_000))
+    log.place()
+    reactions.run()
+
+    assert max(map(len, taken)) <= reactions.MOST_TOGETHER
+    assert len(taken[0]) == reactions.FIRST_TOGETHER
+
+
+def test_halving_ends_with_the_turn(react, append, monkeypatch):  # noqa: F811
+    """The clock is over its end when the first try of all fails."""
+    tried = []
+
+    @react(WorkTested, together=True)
+    def failing(causes):
+        tried.append(len(causes))
+        monkeypatch.setattr(reactions.time, "monotonic", lambda: float("inf"))
+        raise ValueError
+
+    for n in range(8):
+        append(n, channel=f"item:{n + 10}")
+    log.place()
+    reactions._react_to_new()
+
+    assert tried == [8]
+    assert set(Delivery.objects.values_list("tries", flat=True)) == {0}
+    assert Delivery.objects.count() == 8
+
+
+def test_two_that_take_many_keep_a_subjects_order(react, append):  # noqa: F811
+    done = []
+
+    @react(WorkTested, together=True)
+    def one(causes):
+        done.extend((cause.event.n, "one") for cause in causes)
+
+    @react(WorkTested, together=True)
+    def two(causes):
+        done.extend((cause.event.n, "two") for cause in causes)
+
+    append(0, 1, channel="item:10")
+    log.place()
+    reactions.run()
+
+    assert done == [(0, "one"), (0, "two"), (1, "one"), (1, "two")]
