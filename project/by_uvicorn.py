@@ -47,13 +47,13 @@ class AsyncioLink:
     def take_over(self, owner: "Owner") -> "AsyncioSink | None":
         """Put a sink in the place of uvicorn's protocol, of which nothing is left."""
         transport, cycle, protocol = self._transport, self._cycle, self._transport.get_protocol()
+        cycle.response_complete = True  # the application returns, and that is no fault
         if transport.is_closing():
             return None
         sink = AsyncioSink(transport, owner)
         transport.set_protocol(sink)
         transport.set_write_buffer_limits(high=0)  # paused is: the kernel did not take all
         transport.resume_reading()  # or nobody would hear of its end
-        cycle.response_complete = True  # the application returns, and that is no fault
         protocol.connections.discard(protocol)
         protocol.cycle = protocol.parser = None  # which refer back
         return sink
@@ -67,14 +67,17 @@ class AsyncioSink(AsyncioLink, asyncio.Protocol):
     def __init__(self, transport: Any, owner: "Owner") -> None:
         super().__init__(transport)
         self._owner: Owner | None = owner
-        self.write: Callable[[bytes], None] = transport.write  # uvloop's writes when this turn is over
-        self._paused = False
+        self.write: Callable[[bytes], None] = (
+            transport.write
+        )  # at once: nothing may wait, so what does pauses
+        # What waits now may have been said before; that it waits no more is said in any case.
+        self._paused = bool(transport.get_write_buffer_size())
         self._room: asyncio.Future[None] | None = None
 
     @property
     def is_full(self) -> bool:
         """Tell whether some of it waits."""
-        return self._paused or self._transport.get_write_buffer_size() > 0
+        return self._paused or bool(self._transport.get_write_buffer_size())
 
     async def drained(self) -> None:
         """Wait until nothing does."""

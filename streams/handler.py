@@ -154,9 +154,11 @@ class _Thread(ThreadSensitiveContext):
     """The thread of a request, should it need one after all: its database connections go back then."""
 
     async def __aexit__(self, *exc: Any) -> None:
-        if self in SyncToAsync.context_to_thread_executor:
-            await sync_to_async(close_old_connections)()
-        await super().__aexit__(*exc)  # type: ignore[no-untyped-call]
+        try:
+            if self in SyncToAsync.context_to_thread_executor:
+                await sync_to_async(close_old_connections)()
+        finally:
+            await super().__aexit__(*exc)  # type: ignore[no-untyped-call]
 
 
 def _has_body(scope: Any) -> bool:
@@ -164,7 +166,11 @@ def _has_body(scope: Any) -> bool:
 
 
 def _is_known(path: str) -> bool:
-    return path in _DJANGOS or is_threadless(import_string(path))
+    if path in _DJANGOS:
+        return True
+    middleware = import_string(path)
+    hooks = ("process_view", "process_exception", "process_template_response")
+    return is_threadless(middleware) and not any(hasattr(middleware, hook) for hook in hooks)
 
 
 def _in_loop(kind: Any) -> Any:

@@ -5,9 +5,10 @@ goes straight to its connection, and a round a quarter of a second gives each it
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from django.conf import settings
 if TYPE_CHECKING:
     from streams.batch import Run
     from streams.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
 AT_ONCE = 5_000  # streams written to in one turn of the loop: some 40 ms, in which nobody else is served
@@ -33,7 +36,8 @@ class Parked:
     def add(self, subscriber: "Subscriber") -> None:
         """Look after a stream from now on, once a round that is due for it comes."""
         if not subscriber.due:
-            subscriber.due = int(subscriber.next_look / ROUND_SECONDS) + 1
+            # From now on, not from when it was due: rounds that are over do not come again.
+            subscriber.due = int(max(subscriber.next_look, self.now()) / ROUND_SECONDS) + 1
             self._due.setdefault(subscriber.due, set()).add(subscriber)
 
     def discard(self, subscriber: "Subscriber") -> None:
@@ -70,7 +74,7 @@ class Parked:
     def _send(self) -> None:
         now, unsent = self.now(), self.unsent
         for _ in range(min(len(unsent), AT_ONCE)):
-            unsent.popleft().flush(now)
+            _do(unsent.popleft().flush, now)
         self._sending = bool(self.unsent)
         if self._sending:
             asyncio.get_running_loop().call_soon(self._send)
@@ -83,6 +87,16 @@ class Parked:
             now = self.now()
             while number < int(now / ROUND_SECONDS):
                 number += 1
-                for subscriber in self._due.pop(number, ()):
+                for count, subscriber in enumerate(self._due.pop(number, ()), start=1):
                     subscriber.due = 0
-                    subscriber.look_after(now)
+                    _do(subscriber.look_after, now)
+                    if not count % AT_ONCE:
+                        await asyncio.sleep(0)
+
+
+def _do(something: Callable[[float], None], now: float) -> None:
+    """Do something for one stream; what goes wrong with it is not the others' fault."""
+    try:
+        something(now)
+    except Exception:
+        logger.exception("A parked stream failed.")

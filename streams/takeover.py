@@ -61,7 +61,9 @@ class TakenOver(Line):
 
     def _leave(self) -> None:
         self.settle()
-        self._subscriber.leave()
+        subscriber = self._subscriber
+        subscriber.leave()
+        subscriber.on_end, subscriber.silent, subscriber.on_stir = None, bool, None  # they refer back
 
     async def _work(self, last_event_id: str | None = None, *, opening: bool = False) -> None:
         """Write what there is to write, until the stream is parked, or over."""
@@ -70,13 +72,15 @@ class TakenOver(Line):
         parked = False
         try:
             await self._write(await subscriber.enter(last_event_id) if opening else b"")
-            while not subscriber.over:
+            # Over it may be without a word: what waits for a connection of the pool may lose a cancellation.
+            while not (self.over or subscriber.over):
                 if parked := subscriber.park(self.sink):
                     return
                 await self._write(await subscriber.turn())
-            await self._write(subscriber.ending())
-            self.sink.write(sse.LAST_CHUNK)
-            self.sink.close()
+            if not self.over:
+                await self._write(subscriber.ending())
+                self.sink.write(sse.LAST_CHUNK)
+                self.sink.close()
         except asyncio.CancelledError:
             if not self.over:
                 self.sink.abort()

@@ -232,3 +232,58 @@ async def test_a_reader_that_takes_nothing_is_cut_off(hub, opened, settings):
         while not stream.pipe.aborted:
             await asyncio.sleep(0.01)
     assert stream.subscriber not in set(hub.audience)
+
+
+async def test_a_stream_that_parks_late_is_looked_after_all_the_same(hub, opened, settings):
+    """As after a replay that took longer than a heartbeat may."""
+    settings.STREAMS_HEARTBEAT_SECONDS = 0.3
+    stream = await opened(room=1)
+    push(hub)  # it is full, and not parked
+    await asyncio.sleep(0)
+    stream.subscriber.moved = hub.parked.now() - 1000
+    hub.parked.discard(stream.subscriber)
+    async with asyncio.timeout(5):
+        while not any(frame.comment for frame in stream.frames()):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stream_that_parks_after_its_time_ends(hub, opened):
+    stream = await opened(room=1)
+    push(hub)
+    await asyncio.sleep(0)
+    hub.parked.discard(stream.subscriber)
+    stream.subscriber._deadline = time.monotonic() - 1000
+    async with asyncio.timeout(5):
+        while not stream.pipe.closed:
+            stream.frames()
+            await asyncio.sleep(0.01)
+
+
+async def test_what_goes_wrong_with_one_is_not_the_others_fault(hub, opened, settings):
+    settings.STREAMS_HEARTBEAT_SECONDS = 0.3
+    one, other = await opened(), await opened()
+    one.pipe.write = None
+    async with asyncio.timeout(5):
+        for _ in range(2):  # round for round
+            other.read.clear()
+            while not any(frame.comment for frame in other.frames()):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_cancellation_that_is_lost_leaves_nobody_behind(hub, opened):
+    """As asyncio.wait_for loses one on Python 3.11, whose future is done already."""
+    stream = await opened(room=1)
+    push(hub)
+
+    async def deaf():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    stream.pipe.drained = deaf
+    await asyncio.sleep(0)
+    stream.pipe.owner.lost()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert stream.subscriber.outlet is None
+    assert not stream.subscriber.due
+    assert not stream.pipe.closed
