@@ -8,11 +8,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+
+from streams import sse
 
 if TYPE_CHECKING:
     from streams.batch import Run
@@ -62,9 +64,21 @@ class Parked:
             else:
                 reader.position = last
                 reader.moved = now
-                outlet.write(wire)
-                taken += 1
+                try:
+                    outlet.write(wire)
+                    taken += 1
+                except Exception:
+                    _give_up(reader)
         return taken + sum(reader.push(run) for reader in each)
+
+    @staticmethod
+    def write(subscriber: "Subscriber", data: bytes) -> None:
+        """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
+        try:
+            if subscriber.outlet is not None:
+                subscriber.outlet.write(sse.chunked(data))
+        except Exception:
+            _give_up(subscriber)
 
     def send(self) -> None:
         """Send what was pushed; a crowd's in slices, between which others have their turn."""
@@ -74,7 +88,7 @@ class Parked:
     def _send(self) -> None:
         now, unsent = self.now(), self.unsent
         for _ in range(min(len(unsent), AT_ONCE)):
-            _do(unsent.popleft().flush, now)
+            unsent.popleft().flush(now)
         self._sending = bool(self.unsent)
         if self._sending:
             asyncio.get_running_loop().call_soon(self._send)
@@ -89,14 +103,16 @@ class Parked:
                 number += 1
                 for count, subscriber in enumerate(self._due.pop(number, ()), start=1):
                     subscriber.due = 0
-                    _do(subscriber.look_after, now)
+                    subscriber.look_after(now)
                     if not count % AT_ONCE:
                         await asyncio.sleep(0)
 
 
-def _do(something: Callable[[float], None], now: float) -> None:
-    """Do something for one stream; what goes wrong with it is not the others' fault."""
-    try:
-        something(now)
-    except Exception:
-        logger.exception("A parked stream failed.")
+def _give_up(subscriber: "Subscriber") -> None:
+    """Cut off who missed something by now; soon, for the hub may be amid its readers."""
+    logger.exception("A parked stream failed.")
+    outlet, subscriber.outlet, subscriber.live = subscriber.outlet, None, False
+    loop = asyncio.get_running_loop()
+    loop.call_soon(subscriber.leave)
+    if outlet is not None:
+        loop.call_soon(outlet.abort)

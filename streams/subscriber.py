@@ -120,21 +120,21 @@ class Subscriber:
 
     def flush(self, now: float) -> None:
         """Send what was pushed while parked, in one piece: one write costs what one frame would."""
-        outlet, buffer = self.outlet, self.buffer
-        if outlet is None or not buffer:
+        buffer = self.buffer
+        if self.outlet is None or not buffer:
             return
         pushed = buffer[0] if len(buffer) == 1 else sse.join(buffer)
         buffer.clear()
         self._buffered = 0
         self.moved = now
-        outlet.write(sse.chunked(pushed))
+        self.hub.parked.write(self, pushed)
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
         if not self.live:
             return
         if self.outlet is not None:
-            self.outlet.write(sse.chunked(said.frame))
+            self.hub.parked.write(self, said.frame)
             return
         self._told.pop((said.channel, said.key), None)
         if self._buffered + sum(map(len, self._told.values())) + len(said.frame) <= self._limit:
@@ -216,7 +216,7 @@ class Subscriber:
             return
         if now - self.moved >= self.heartbeat and not self.buffer:
             self.moved = now
-            self.outlet.write(sse.chunked(sse.heartbeat(self._cursor())))
+            self.hub.parked.write(self, sse.heartbeat(self._cursor()))
         self.hub.parked.add(self)
 
     @property

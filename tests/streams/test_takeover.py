@@ -8,7 +8,7 @@ import pytest
 
 from events.channels import Channel
 from streams import parked, sse
-from streams.batch import Batch, Published
+from streams.batch import Batch, Published, Transient
 from streams.reader import Reader
 from streams.subscriber import Subscriber
 from tests.streams.conftest import ITEM, parse
@@ -259,15 +259,32 @@ async def test_a_stream_that_parks_after_its_time_ends(hub, opened):
             await asyncio.sleep(0.01)
 
 
-async def test_what_goes_wrong_with_one_is_not_the_others_fault(hub, opened, settings):
-    settings.STREAMS_HEARTBEAT_SECONDS = 0.3
-    one, other = await opened(), await opened()
-    one.pipe.write = None
-    async with asyncio.timeout(5):
-        for _ in range(2):  # round for round
-            other.read.clear()
-            while not any(frame.comment for frame in other.frames()):
-                await asyncio.sleep(0.01)
+@pytest.mark.parametrize("by", ["a push", "pushes", "a transient frame", "a sign of life"])
+async def test_one_that_cannot_be_written_to_is_cut_off_and_nobody_else_minds(hub, opened, by):
+    one, other = await opened(ITEM, "item:2"), await opened(ITEM, "item:2")
+
+    def closed(data):
+        raise RuntimeError("the handle is closed")
+
+    one.pipe.write = closed
+    for stream in (one, other):
+        if by == "a transient frame":
+            stream.subscriber.tell(Transient(ITEM, "key", b"event: Told\ndata: 1\n\n"))
+        elif by == "a sign of life":
+            stream.subscriber.moved = -1e9
+            stream.subscriber.look_after(hub.parked.now())
+    if by == "a push":
+        push(hub)
+    elif by == "pushes":
+        first = hub.position + 1
+        events = tuple(published(hub, first + n, channel=f"item:{1 + n}") for n in range(2))
+        hub.apply(Batch(hub.epoch, hub.position, first + 1, events))
+    await asyncio.sleep(0)
+
+    assert one.pipe.aborted
+    assert one.subscriber not in set(hub.audience)
+    assert len(other.frames()) >= 2
+    assert other.subscriber in set(hub.audience)
 
 
 async def test_a_cancellation_that_is_lost_leaves_nobody_behind(hub, opened):
