@@ -1,7 +1,10 @@
 """The crowd: our side of the load generator, and of the other processes that are told what to do."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
@@ -101,3 +104,26 @@ class Crowd(Told):
     def close(self) -> None:
         """Leave all streams."""
         self.tell("close")
+
+
+def serve(
+    orders: Connection, core: int, work: type, arguments: tuple[Any, ...], environment: Mapping[str, str]
+) -> None:
+    """Be the child's side on a core: make the work when it is first told something, until the parent is gone.
+
+    Whatever goes wrong, the parent says.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the parent, which ends us by the pipe
+    os.sched_setaffinity(0, {core})
+    os.environ.update(environment)
+    made: Any = None
+    while True:
+        try:
+            name, told = orders.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            made = made or work(*arguments)
+            orders.send((True, getattr(made, name)(*told)))
+        except Exception as error:
+            orders.send((False, f"{work.__module__}, {name}: {type(error).__name__}: {error}"))

@@ -3,16 +3,13 @@
 It has the first core to itself; PostgreSQL and Valkey are on the other one, as behind a web process.
 """
 
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from bench.apart import Apart
-from bench.crowd import Told
+from bench.crowd import Told, serve
 from bench.usage import TICKS
 
 USERS = 50
@@ -44,7 +41,8 @@ class Inside(Told):
 
     def __init__(self, apart: Apart) -> None:
         deployment = apart.deployment
-        super().__init__(_serve, deployment.cores.server, {**deployment.environment, **apart.environment})
+        environment = {**deployment.environment, **apart.environment}
+        super().__init__(serve, deployment.cores.server, _Work, (), environment)
 
     def seed(self, events: int) -> None:
         """Append events that nobody reacts to, of 200 bytes, on a thousand channels."""
@@ -205,20 +203,3 @@ class _Work:
 def _cpu(pid: int) -> float:
     words = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / TICKS
-
-
-def _serve(orders: Connection, core: int, environment: Mapping[str, str]) -> None:
-    os.sched_setaffinity(0, {core})
-    os.environ.update(environment)
-    work: _Work | None = None
-    while True:
-        try:
-            name, told = orders.recv()
-        except EOFError:
-            return
-        try:
-            work = work or _Work()
-            answer: Any = getattr(work, name)(*told)
-            orders.send((True, answer))
-        except Exception as error:  # whatever it is, the parent says so
-            orders.send((False, f"{name}: {type(error).__name__}: {error}"))

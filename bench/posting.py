@@ -1,13 +1,11 @@
 """Who posts: a process of its own that keeps some connections busy, each with one request at a time."""
 
-import os
 import selectors
 import socket
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
-from bench.crowd import Told
+from bench.crowd import Told, serve
 
 HEAD_END = b"\r\n\r\n"
 
@@ -24,7 +22,7 @@ class Poster(Told):
     """The parent's side; a context manager."""
 
     def __init__(self, address: tuple[str, int], *, core: int, connections: int) -> None:
-        super().__init__(_serve, address, core, connections)
+        super().__init__(serve, core, _Work, (address, connections), {})
 
     def post(self, path: str, body: bytes, headers: dict[str, str], *, seconds: float) -> Posted:
         """Post the same again and again for so long."""
@@ -83,18 +81,3 @@ def _whole(answer: bytes) -> bool:
         if name == b"content-length":
             return len(body) >= int(value)
     return body.endswith(b"0\r\n\r\n")  # in chunks
-
-
-def _serve(orders: Connection, address: tuple[str, int], core: int, connections: int) -> None:
-    os.sched_setaffinity(0, {core})
-    work: _Work | None = None
-    while True:
-        try:
-            name, told = orders.recv()
-        except EOFError:
-            return
-        try:
-            work = work or _Work(address, connections)
-            orders.send((True, getattr(work, name)(*told)))
-        except Exception as error:  # whatever it is, the parent says so
-            orders.send((False, f"posting: {type(error).__name__}: {error}"))

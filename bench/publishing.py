@@ -5,19 +5,15 @@ was handed over, by the clock that all processes of a machine share. There are t
 take it; by the log, which is our whole way; and by Valkey, as our sequencer hands batches to the hubs.
 """
 
-import os
 import re
-import signal
 import socket
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
 
-from bench.crowd import Told
+from bench.crowd import Told, serve
 from bench.deployment import Deployment
 from bench.payload import payload
 
@@ -68,21 +64,21 @@ class HttpPublisher(Publisher):
         connections: int = 8,
         in_flight: int = IN_FLIGHT,
     ) -> None:
-        super().__init__(_serve, core, ByHttp, (address, path, connections, in_flight), {})
+        super().__init__(serve, core, ByHttp, (address, path, connections, in_flight), {})
 
 
 class LogPublisher(Publisher):
     """Appends to the log, in transactions of what is due, and wakes the worker after each."""
 
     def __init__(self, deployment: Deployment) -> None:
-        super().__init__(_serve, deployment.cores.rest, ByLog, (), deployment.environment)
+        super().__init__(serve, deployment.cores.rest, ByLog, (), deployment.environment)
 
 
 class ByValkey(Publisher):
     """Hands batches to Valkey as the sequencer does, of events that are in no log."""
 
     def __init__(self, deployment: Deployment) -> None:
-        super().__init__(_serve, deployment.cores.rest, ByBatch, (), deployment.environment)
+        super().__init__(serve, deployment.cores.rest, ByBatch, (), deployment.environment)
 
 
 class Way(ABC):
@@ -264,22 +260,3 @@ class ByBatch(Way):
                 made.append(self._batch.Published(self._position, (channel,), frame.encode()))
             batch = self._batch.Batch(self._epoch, prev, self._position, tuple(made))
             self._redis.publish(self._batch.redis_channel(), batch.pack())
-
-
-def _serve(
-    orders: Connection, core: int, way: type[Way], arguments: tuple[Any, ...], environment: Mapping[str, str]
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the parent, which ends us by the pipe
-    os.sched_setaffinity(0, {core})
-    os.environ.update(environment)
-    made: Way | None = None
-    while True:
-        try:
-            name, told = orders.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        try:
-            made = made or way(*arguments)
-            orders.send((True, getattr(made, name)(*told)))
-        except Exception as error:  # whatever it is, the parent says so
-            orders.send((False, f"publishing by {way.__name__}: {type(error).__name__}: {error}"))
