@@ -1,4 +1,4 @@
-"""How a user stands: who they are, and which of some channels they may read, by one statement.
+"""How users stand: who they are, and which of some channels they may read, by one statement for some of them.
 
 For the live edge, which has no ORM. What decides is what the rules of `events.channels` are given there as
 SQL; where a kind of channel has only a rule, nothing is said of it.
@@ -16,21 +16,37 @@ from events.channels import Channel, kinds
 ID = re.compile(r"[1-9][0-9]{0,17}")  # of a user, where it surely fits into the database's integers
 
 _SQL = """
-SELECT reader.id, reader.username, reader.password, reader.is_active, reader.is_staff, reader.is_superuser,
+SELECT asked_of.number,
+    reader.id, reader.username, reader.password, reader.is_active, reader.is_staff, reader.is_superuser,
     ARRAY(
         SELECT auth_group.name FROM auth_user_groups JOIN auth_group ON auth_group.id = group_id
         WHERE user_id = reader.id),
     EXISTS (SELECT FROM events_preferences WHERE user_id = reader.id AND presence = 'hidden'),
     EXISTS (
-        SELECT FROM events_endedsession WHERE digest = %(session)s AND ended_at <= statement_timestamp()),
+        SELECT FROM events_endedsession
+        WHERE digest = asked_of.session AND ended_at <= statement_timestamp()),
     COALESCE((
         SELECT bool_and(COALESCE({allowed}, false))
         FROM (
             SELECT split_part(name, ':', 1), split_part(name, ':', 2)
-            FROM unnest(string_to_array(%(channels)s, ' ')) AS name) AS asked(kind, key)), true)
-FROM auth_user AS reader WHERE reader.id = %(user)s
+            FROM unnest(string_to_array(asked_of.channels, ' ')) AS name) AS asked(kind, key)), true)
+FROM unnest(
+        string_to_array(%(users)s, ' ')::bigint[],
+        string_to_array(%(sessions)s, ' '),
+        string_to_array(%(channels)s, E'\\n'))
+    WITH ORDINALITY AS asked_of(user_id, session, channels, number)
+    JOIN auth_user AS reader ON reader.id = asked_of.user_id
 """
 _FIELDS = "id", "username", "password", "is_active", "is_staff", "is_superuser"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of whom, and of which channels, it is asked."""
+
+    user_id: str  # as in ID
+    channels: Sequence[Channel]
+    session: str = ""  # the digest of one that may have ended before its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +59,24 @@ class Standing:
     may_read_all: bool  # surely; False may be said of what only a rule knows
 
 
-def question(user_id: str, channels: Sequence[Channel], *, session: str = "") -> tuple[str, dict[str, Any]]:
-    """Return the statement, and what it is asked with: of a user, some channels and a session's digest."""
-    # As one text, which no name has a blank in: an array would cost more than all else here.
-    return _statement(), {"user": int(user_id), "session": session, "channels": " ".join(channels)}
+def question(asked: Sequence[Asked]) -> tuple[str, dict[str, Any]]:
+    """Return the statement for some users, and what it is asked with."""
+    # As texts, of what no name, id or digest has in it: arrays would cost more than all else here.
+    return _statement(), {
+        "users": " ".join([each.user_id for each in asked]),
+        "sessions": " ".join([each.session for each in asked]),
+        "channels": "\n".join([" ".join(each.channels) for each in asked]),
+    }
 
 
-def read(row: tuple[Any, ...]) -> Standing:
-    """Return what a row of the answer says."""
-    *fields, groups, hidden, session_ended, may_read_all = row
-    user = User(**dict(zip(_FIELDS, fields, strict=True)))
-    user.group_names = groups  # type: ignore[attr-defined]
-    return Standing(user, hidden, session_ended, may_read_all)
+def read(rows: Sequence[tuple[Any, ...]], number: int) -> list[Standing | None]:
+    """Return what the rows of an answer say of so many users; None of one that there is not."""
+    found: list[Standing | None] = [None] * number
+    for place, *fields, groups, hidden, session_ended, may_read_all in rows:
+        user = User(**dict(zip(_FIELDS, fields, strict=True)))
+        user.group_names = groups  # type: ignore[attr-defined]
+        found[place - 1] = Standing(user, hidden, session_ended, may_read_all)
+    return found
 
 
 def _statement() -> str:

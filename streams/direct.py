@@ -2,11 +2,15 @@
 
 What `permission.admit` says counts, and this says yes where that would, or it says nothing (None): then
 that is asked. So whatever is refused, unusual or only known to a rule of an app's is decided, and put into
-words, in one place. Each question is one statement, so of one moment, on a connection of the hub's.
+words, in one place. Each question is one statement, so of one moment, on a connection of the hub's; those
+of a crowd are put as one.
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +34,18 @@ from events.errors import TickertapeError
 from streams import tokens
 from streams.behind import DATABASE_AWAY
 from streams.reader import Admitted, Choose, Grant, Reader
+from streams.together import Answer, Question, Together
 
 if TYPE_CHECKING:
     from streams.hub import Hub
 
 logger = logging.getLogger(__name__)
 
-SESSION_SQL = (
-    "SELECT session_data, expire_date FROM django_session WHERE session_key = %s AND expire_date > %s"
+SESSIONS_SQL = (
+    "SELECT session_key, session_data, expire_date FROM django_session"
+    " WHERE session_key = ANY(string_to_array(%s, ' ')) AND expire_date > %s"
 )
+KEY = re.compile(r"[0-9a-z]{8,40}")  # of a session, as Django makes them
 
 Check = Callable[[Sequence[Channel]], None]
 
@@ -63,19 +70,19 @@ async def admit(hub: "Hub", request: HttpRequest, choose: Choose) -> Admitted | 
 async def by_session(hub: "Hub", session: SessionBase, choose: Choose) -> Admitted | None:
     """Do so by a session, which has been looked into then."""
     key = session.session_key
-    if key is None or not _is_djangos(session):
+    if key is None or not KEY.fullmatch(key) or not _is_djangos(session):
         return None
-    rows = await _ask(hub, SESSION_SQL, (key, timezone.now()))
-    if not rows:
+    found = await _ask(hub.desk.sessions, key)
+    if found is None:
         return None
-    [(data, expire_date)] = rows
+    data, expire_date = found
     session._session_cache = session.decode(data)  # type: ignore[attr-defined]  # as its `load` would
     if not _is_plain(session.get(BACKEND_SESSION_KEY)):
         return None
-    found = await _ask_of(hub, session.get(SESSION_KEY), choose)
-    if found is None:
+    standing_of = await _ask_of(hub, session.get(SESSION_KEY), choose)
+    if standing_of is None:
         return None
-    who, channels = found
+    who, channels = standing_of
     mark = session.get(HASH_SESSION_KEY)
     # An older secret key's is moved to the present one, which is a change: not here.
     if not mark or not constant_time_compare(mark, who.user.get_session_auth_hash()):
@@ -120,11 +127,8 @@ async def _ask_of(
         for _ in range(2):
             asked = choose(user)
             check(asked)
-            rows = await _ask(hub, *standing.question(user_id, asked, session=session))
-            if not rows:
-                return None
-            found = standing.read(rows[0])
-            if not found.user.is_active or not found.may_read_all:
+            found = await _ask(hub.desk.standings, standing.Asked(user_id, asked, session))
+            if found is None or not found.user.is_active or not found.may_read_all:
                 return None
             user = found.user
             if {*choose(user)} <= {*asked}:
@@ -134,17 +138,37 @@ async def _ask_of(
     return None
 
 
-async def _ask(hub: "Hub", sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+class Desk:
+    """Where a hub's questions are put, of which a crowd asks the same at about the same moment."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self.sessions = Together(partial(_sessions, hub))
+        self.standings = Together(partial(_standings, hub))
+
+
+async def _sessions(hub: "Hub", keys: list[str]) -> list[tuple[str, datetime] | None]:
+    async with hub.replay.turns:
+        rows = await hub.fetch(SESSIONS_SQL, (" ".join(keys), timezone.now()))
+    found = {key: (data, expire_date) for key, data, expire_date in rows}
+    return [found.get(key) for key in keys]
+
+
+async def _standings(hub: "Hub", asked: list[standing.Asked]) -> list[standing.Standing | None]:
+    async with hub.replay.turns:
+        rows = await hub.fetch(*standing.question(asked))
+    return standing.read(rows, len(asked))
+
+
+async def _ask(desk: Together[Question, Answer | None], question: Question) -> Answer | None:
     try:
-        async with hub.replay.turns:
-            return await hub.fetch(sql, parameters)
+        return await desk.ask(question)
     except DATABASE_AWAY as error:
         raise OperationalError(str(error)) from error
-    except (psycopg.Error, ValueError) as error:  # a key that is no text to PostgreSQL; a rule that is no SQL
+    except (psycopg.Error, ValueError) as error:  # a rule that is no SQL
         logger.warning(
             "A question was not understood; it is put again.", extra={"error": type(error).__name__}
         )
-        return []
+        return None
 
 
 def _is_hidden(who: standing.Standing) -> bool:

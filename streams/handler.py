@@ -34,6 +34,7 @@ from streams.response import Outliving
 logger = logging.getLogger(__name__)
 
 OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
+AT_ONCE = 32  # requests for streams that are at work in the event loop at once
 _BODY = frozenset([b"content-length", b"transfer-encoding"])  # what tells that there is one
 
 # Django's own that only look at a request and its answer; of sessions, see below.
@@ -75,8 +76,8 @@ class Handler(_Base):
         super().__init__()
         # A storm of reconnects waits here, where it is cheap: in Django each would hold a thread, and then a
         # connection; in the loop, all that a request is made of.
-        self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self._direct = Direct() if Direct.is_possible() else None
+        self._opening = asyncio.Semaphore(AT_ONCE if self._direct else settings.DATABASE_POOL_SIZE)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""

@@ -31,6 +31,7 @@ from streams.audience import Audience, Permitted
 from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
 from streams.behind import DATABASE_AWAY
 from streams.deliveries import Deliveries
+from streams.direct import Desk
 from streams.parked import Parked
 from streams.replay import Replay, Stretch
 from streams.reporter import Reporter
@@ -65,6 +66,7 @@ class Hub:
         self.presence = Reporter(tell=self._tell, of_user=self.audience.of_user)
         # All connections but one, which is the hub's: it must not wait behind a crowd.
         self.replay = Replay(self._channels_page, at_once=max(1, settings.STREAMS_POOL_SIZE - 1))
+        self.desk = Desk(self)
         self.running = asyncio.Event()
         self.draining = False
         self.started_at = 0.0  # by the monotonic clock
@@ -80,9 +82,7 @@ class Hub:
         self._looking = asyncio.Lock()
         self._looks_begun = 0
         self._looks_answered = 0  # the number of the last one that was answered
-        self._stopped = False
-        self._failed = False
-        self._listening = False
+        self._stopped = self._failed = self._listening = False
 
     # --- life -------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Who is let in past threads and the ORM is just who would be with them, and as the same reader."""
 
+import asyncio
 import random
 import re
 import time
@@ -169,6 +170,39 @@ async def test_a_token_lets_in_within_its_scope_and_its_users_permissions(world,
             assert one == other, (person.username, names, scope)
             agreed[one is not None] += 1
     assert min(agreed.values()) > 5
+
+
+async def test_a_crowd_that_asks_at_once_is_answered_each_their_own(world, there, hub, monkeypatch):
+    """By one statement for many, among whom some ask what makes it fail."""
+    questions = 0
+    fetch = hub.fetch
+
+    async def counted(sql, parameters=None):
+        nonlocal questions
+        questions += 1
+        return await fetch(sql, parameters)
+
+    crowd = []
+    for person in there.people:
+        key = await world.run(session_of, person)
+        for number in range(40):
+            names = there.dice.sample(there.names, there.dice.randint(1, 2))
+            query = "&".join(f"channel={name.replace('+', '%2B')}" for name in names)
+            token = await world.run(tokens.sign, grant_of(person, *names, session=key))
+            crowd.append({"query": query, **({"session": key} if number % 2 else {"bearer": token})})
+    crowd += [{"query": "channel=system", "session": each} for each in ("nosuchkey", "x" * 32, "", "a\0b")]
+    there.dice.shuffle(crowd)
+
+    async def ask(given):
+        request = request_of(**given)
+        return await direct.admit(hub, request, opening.named(request))
+
+    monkeypatch.setattr(hub, "fetch", counted)
+    at_once = await asyncio.gather(*map(ask, crowd))
+    assert questions < len(crowd) / 4
+    one_by_one = [await ask(given) for given in crowd]
+    assert at_once == one_by_one
+    assert len({found[0].user_id for found in at_once if found}) == len(there.people)
 
 
 SESSIONS = {
