@@ -34,7 +34,7 @@ from streams.response import Outliving
 logger = logging.getLogger(__name__)
 
 OPENING = "/streams/"  # what begins a path that opens a stream, or waits as one
-AT_ONCE = 32  # requests for streams that are at work in the event loop at once
+AT_ONCE = 32  # requests for streams that are made an answer in the event loop; a crowd of others waits
 _BODY = frozenset([b"content-length", b"transfer-encoding"])  # what tells that there is one
 
 # Django's own that only look at a request and its answer; of sessions, see below.
@@ -76,26 +76,29 @@ class Handler(_Base):
         super().__init__()
         # A storm of reconnects waits here, where it is cheap: in Django each would hold a thread, and then a
         # connection; in the loop, all that a request is made of.
+        self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self._direct = Direct() if Direct.is_possible() else None
-        self._opening = asyncio.Semaphore(AT_ONCE if self._direct else settings.DATABASE_POOL_SIZE)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""
         connection = Connection(scope, receive, send)
-        if scope["path"].startswith(OPENING):
-            async with self._opening:
-                if self._direct is not None and scope["method"] == "GET" and not _has_body(scope):
-                    await self._direct(scope, connection.receive, connection)
-                else:
-                    await super().__call__(scope, connection.receive, connection)
-        else:
+        if not scope["path"].startswith(OPENING):
             await super().__call__(scope, connection.receive, connection)
+        elif self._direct is not None and scope["method"] == "GET" and not _has_body(scope):
+            await self._direct(scope, connection.receive, connection)
+        else:
+            async with self._opening:
+                await super().__call__(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
 
 
 class Direct(_Base):
     """Serves a GET that opens a stream, in the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._at_work = asyncio.Semaphore(AT_ONCE)
 
     @staticmethod
     def is_possible() -> bool:
@@ -124,14 +127,15 @@ class Direct(_Base):
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         """Serve one request."""
         set_script_prefix(get_script_prefix(scope))
-        request, refusal = self.create_request(scope, io.BytesIO())
-        if request is None:
-            await self.send_response(refusal, send)
-            return
-        async with _Thread():
-            response = await self.get_response_async(request)
+        async with self._at_work:
+            request, response = self.create_request(scope, io.BytesIO())
+            if request is not None:
+                async with _Thread():
+                    response = await self.get_response_async(request)
+        # Not in its place there: who does not read what refuses them would keep others out.
         await self.send_response(response, send)
-        request.close()
+        if request is not None:
+            request.close()
 
 
 class _Messages(MessageMiddleware):

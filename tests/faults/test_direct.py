@@ -1,7 +1,9 @@
 """A stream opened in the event loop is answered as on Django's own way, to the byte, and costs little."""
 
+import contextlib
 import re
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +13,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import signing
 
+from streams.handler import AT_ONCE
 from tests.faults.people import new_item, settle
 from tests.faults.wire import cpu_seconds
-from tests.stack import Stack
+from tests.stack import Stack, eventually
 
 OLD_KEY = "an-older-secret-key-" + "y" * 32
 PAGE = "https://app.example.org"
@@ -44,7 +47,9 @@ def ask(port: int, method: str, path: str, headers: dict[str, str], body: bytes 
         got = b""
         while piece := link.recv(65_536):
             got += piece
-            if b"text/event-stream" in got and re.search(rb"event: [^\n]+\n(?:.+\n)*\r?\n", got):
+            frame = re.search(rb"event: [^\n]+\n(?:.+\n)*\r?\n", got)
+            if b"text/event-stream" in got and frame:
+                got = got[: frame.end()]  # what follows may have come with it, or not
                 break
     head, _, rest = got.partition(b"\r\n\r\n")
     status, *named = head.decode("latin-1").split("\r\n")
@@ -231,6 +236,36 @@ def test_other_middleware_sees_streams_and_has_them_go_djangos_way(rough, known)
         assert "Streams open the long way" in rough.log(name).read_text()
     finally:
         rough.stop(name)
+
+
+OWED = 250  # refusals of some 800 bytes: the kernel and the server keep 64 KiB each
+
+
+def test_who_does_not_read_what_refuses_them_keeps_nobody_out(strict, known):
+    """More of them than requests are made an answer at once; each is owed more than there is room for.
+
+    By uvicorn: Daphne waits with no answer but a stream.
+    """
+    port, pid = strict.ports["uvicorn31"], strict.processes["uvicorn31"].pid
+    refused = f"GET /streams/items/{known['item']}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    def stuck() -> bool:
+        """Nothing more is done for them."""
+        before = cpu_seconds(pid)
+        time.sleep(0.3)
+        return cpu_seconds(pid) - before < 0.03
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * AT_ONCE):
+            link = stack.enter_context(socket.socket())
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.connect(("127.0.0.1", port))
+            link.sendall(refused * OWED)
+        eventually(stuck, seconds=60)
+        headers = {"Host": "localhost", "Cookie": f"sessionid={known['session']}"}
+        answer = ask(port, "GET", f"/streams/items/{known['item']}/", headers)
+        assert answer.status == "HTTP/1.1 200 OK"
+        assert "event: stream.open" in answer.body
 
 
 # --- What it costs ------------------------------------------------------------------------------------
