@@ -13,4 +13,5 @@ ALL = (
     "reacting",
     "latency",
     "rows",
+    "scale",
 )

@@ -1,0 +1,89 @@
+"""The scenario that capacity is reckoned from: that it drives what it says, and finds every unit."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from bench.context import Context
+from bench.crowd import Told, serve
+from bench.deployment import Deployment
+from bench.figures import DAPHNE, UVICORN
+from bench.scaling import fanout
+from bench.scaling.cores import moved, precise
+from bench.scaling.hubs import Batches
+from bench.scaling.units import KEYS, UNITS
+from bench.scenarios import scale
+from bench.usage import Cores
+from bench.web import NEVER_LOOK, WebStarts
+
+CHANNEL = "item:7"
+
+
+@pytest.fixture(scope="module")
+def context():
+    # Not pytest's folder: another run closes it to whom the engines run as.
+    folder = Path(tempfile.mkdtemp(prefix="tickertape-tests-"))
+    folder.chmod(0o755)
+    cores = Cores.choose()
+    with Deployment(folder, cores) as deployment:
+        yield Context(True, cores, folder, deployment, {UVICORN: WebStarts(UVICORN, "uvicorn", deployment)})
+    shutil.rmtree(folder)
+
+
+def test_what_is_published_as_fast_as_it_goes_is_heard_whole_by_every_subscriber(context):
+    environment = context.deployment.environment
+    with Told(serve, context.cores.rest, fanout._Flood, (), environment) as flood:
+        paced = flood.tell("run", 3, 5, 200.0, 0.3)
+        full = flood.tell("run", 5, 25, 0.0, 0.3)
+
+    with redis.Redis.from_url(context.deployment.valkey.url) as client:
+        assert int(client.get(fanout.NUMBER)) == paced.messages + full.messages
+    assert 50 <= paced.messages <= 70
+    assert full.messages > paced.messages
+    assert full.bytes > 25 * 200
+
+
+def test_batches_are_of_the_size_that_was_asked_for(context):
+    with (
+        context.serving(UVICORN, **NEVER_LOOK) as server,
+        context.crowd() as crowd,
+        Batches(context.deployment) as publisher,
+    ):
+        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 1)], last=0)
+
+        sent = publisher.batches([CHANNEL], of=4, a_second=50, seconds=0.5, size=1_000)
+
+        assert crowd.until(sent.last)
+        heard = crowd.report()
+        assert (heard.events, heard.faults) == (sent.events, {})
+        assert heard.bytes > 1_000 * sent.events
+        assert 80 <= sent.events <= 110
+
+
+def test_a_process_runs_on_one_core_meanwhile_and_on_its_own_after(context):
+    pid = context.deployment.valkey.pid
+    before = os.sched_getaffinity(pid)
+
+    with moved([pid], context.cores.server):
+        assert os.sched_getaffinity(pid) == {context.cores.server}
+
+    assert os.sched_getaffinity(pid) == before
+    assert precise(pid) > 0
+
+
+def test_a_scenario_of_which_the_server_was_not_asked_for_measures_nothing(context):
+    other = Context(True, context.cores, context.folder, context.deployment, {DAPHNE: None})
+
+    assert list(scale.run(other)) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_every_unit_is_found(context):
+    found = [KEYS.get((each.subject, each.quantity)) for each in scale.run(context)]
+
+    assert {key for key in found if key} == set(UNITS)
