@@ -1,7 +1,7 @@
 # Tickertape needs Python 3.11 or newer and make; everything else is installed into .venv.
 
 .SILENT:
-.PHONY: help run test chaos bench check format lock clean env
+.PHONY: help run test chaos bench capacity check format lock clean env
 
 PYTHON ?=
 ARGS ?=
@@ -17,6 +17,7 @@ help:
 	echo 'make test    run the tests (ARGS="-k name" chooses; ARGS="-m long" runs the long ones instead)'
 	echo 'make chaos   break everything for MINUTES=13 and show that nobody missed anything (SEED=7 replays a run)'
 	echo 'make bench   measure it beside its peers and print the tables (QUICK=1 takes minutes; ARGS="--only idle" chooses)'
+	echo 'make capacity  what a load takes and costs (ARGS="--connections 1000000 --events 2000"; ARGS=--measure measures anew)'
 	echo 'make check   lint, formatting, types, and which way imports point'
 	echo 'make format  put the code into the one format'
 	echo 'make lock    pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer ones)'
@@ -33,6 +34,9 @@ chaos: env
 
 bench: env
 	exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+capacity: env
+	exec $(BIN)/python -m bench.capacity $(ARGS)
 
 check: env
 	$(BIN)/ruff check .

@@ -231,6 +231,7 @@ def test_every_promise_names_the_tests_that_hold_it():
         "docs/clients.md",
         "docs/tokens.md",
         "docs/bench.md",
+        "docs/capacity.md",
     ],
 )
 def test_every_file_that_the_documents_name_exists(document):

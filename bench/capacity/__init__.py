@@ -1,0 +1,1 @@
+"""`python -m bench.capacity`: what a load takes of cores, memory and money, by measured figures."""
