@@ -6,11 +6,10 @@ It has the first core to itself; PostgreSQL and Valkey are on the other one, as 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.apart import Apart
 from bench.crowd import Told, serve
-from bench.usage import TICKS
+from bench.usage import cpu_seconds
 
 USERS = 50
 AUTHORS = 10
@@ -194,12 +193,7 @@ class _Work:
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             backend = cursor.fetchone()[0]
-        session, own, began = _cpu(backend), time.process_time(), time.monotonic()
+        session, own, began = cpu_seconds(backend), time.process_time(), time.monotonic()
         events = work()
         seconds, own = time.monotonic() - began, time.process_time() - own
-        return Timed(events, seconds, own, _cpu(backend) - session)
-
-
-def _cpu(pid: int) -> float:
-    words = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / TICKS
+        return Timed(events, seconds, own, cpu_seconds(backend) - session)

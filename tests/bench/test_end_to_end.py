@@ -31,7 +31,7 @@ def context():
 
 def test_a_scenario_measures_each_subject_on_the_real_thing(context, monkeypatch):
     monkeypatch.setattr(single, "CROWDS", {True: (20,)})
-    monkeypatch.setattr(single, "EVENTS", {20: 200})
+    monkeypatch.setattr(single, "QUICK_EVENTS", 20)
 
     found = {(each.subject, each.quantity): each.value for each in single.run(context)}
 
