@@ -1,8 +1,10 @@
 """Who publishes: a process of its own on the second core, told what to send and how fast.
 
-Each event is 200 bytes of JSON with its number on its channel, dense from 1 on, and the moment at which it
-was handed over, by the clock that all processes of a machine share. There are three ways: by HTTP, as peers
-take it; by the log, which is our whole way; and by Valkey, as our sequencer hands batches to the hubs.
+Each event is 200 bytes of JSON with its number on its channel, dense from 1 on, and the moment from which
+it is late, by the clock that all processes of a machine share: at which it is handed over, or at a given
+rate that at which it is due, so that a publisher who is held up hides nothing. There are three ways: by
+HTTP, as peers take it; by the log, which is our whole way; and by Valkey, as our sequencer hands batches to
+the hubs.
 """
 
 import re
@@ -12,12 +14,14 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from bench.crowd import Told, serve
 from bench.deployment import Deployment
 from bench.payload import payload
 
-TICK_SECONDS = 0.004  # what is due is sent so often: bursts no longer than a hub's usual batch
+TICK_NS = 4_000_000  # that often something is due: bursts no longer than a hub's usual batch
+KEPT_UP = 0.95  # of what was due
 IN_FLIGHT = 64  # posts of one connection that wait for their answer
 EVENT_TYPE = "BenchTicked"
 ANSWER = re.compile(rb"HTTP/1\.1 (\d)\d\d ")  # all that is looked at of one
@@ -31,6 +35,13 @@ class Sent:
     seconds: float
     cpu_share: float  # of one core, of the publisher
     last: Mapping[str, int]
+    due: int  # events, by the rate
+    late_ms: float  # p99: from when one was due to when it was handed over
+
+    @property
+    def kept_up(self) -> bool:
+        """Tell whether the publisher kept to the rate: else what was measured is not of that rate."""
+        return self.events >= KEPT_UP * self.due
 
 
 class Publisher(Told):
@@ -98,7 +109,7 @@ class Way(ABC):
 
     def one(self, channel: str) -> int:
         """Publish one event."""
-        self.send(self._next([channel]))
+        self.send(self._next([channel], [time.monotonic_ns()]))
         self.settle()
         return self._last[channel]
 
@@ -106,39 +117,46 @@ class Way(ABC):
         """Publish events of a channel as fast as it goes."""
         began, cpu = time.monotonic(), time.process_time()
         for first in range(0, events, self.most):
-            self.send(self._next([channel] * min(self.most, events - first)))
+            number = min(self.most, events - first)
+            self.send(self._next([channel] * number, [time.monotonic_ns()] * number))
         self.settle()
-        return self._sent([channel], events, began, cpu)
+        return self._sent([channel], events, began, cpu, due=events, late=[0])
 
     def steady(self, channels: list[str], rate: float, seconds: float) -> Sent:
-        """Publish at a rate, by ticks: what is due is sent together."""
-        began, cpu = time.monotonic(), time.process_time()
-        sent = 0
-        while (passed := time.monotonic() - began) < seconds:
-            due = int(rate * passed) + 1 - sent
-            if due <= 0:
-                time.sleep(max(TICK_SECONDS, (sent + 1) / rate - passed))
-                continue
-            some = range(sent, sent + min(due, self.most))
-            self.send(self._next([channels[number % len(channels)] for number in some]))
-            sent += len(some)
-            if due < self.most:
-                time.sleep(TICK_SECONDS)
-        self.settle()
-        return self._sent(channels, sent, began, cpu)
+        """Publish at a rate, by ticks: what is due is sent together, stamped with that tick."""
+        cpu, began = time.process_time(), time.monotonic_ns()
 
-    def _next(self, channels: list[str]) -> list[tuple[str, str]]:
-        now = time.monotonic_ns()
+        def due(number: int) -> int:
+            ticks = -(-int(1e9 * number / rate) // TICK_NS)
+            return began + ticks * TICK_NS
+
+        sent, late = 0, []
+        while (now := time.monotonic_ns()) < began + 1e9 * seconds:
+            stamps = [*takewhile(lambda at: at <= now, map(due, range(sent, sent + self.most)))]
+            if not stamps:
+                time.sleep((due(sent) - now) / 1e9)
+                continue
+            late += [now - stamp for stamp in stamps]
+            some = [channels[number % len(channels)] for number in range(sent, sent + len(stamps))]
+            self.send(self._next(some, stamps))
+            sent += len(stamps)
+        self.settle()
+        return self._sent(channels, sent, began / 1e9, cpu, due=int(rate * seconds), late=late)
+
+    def _next(self, channels: list[str], stamps: list[int]) -> list[tuple[str, str]]:
         events = []
-        for channel in channels:
+        for channel, stamp in zip(channels, stamps, strict=True):
             self._last[channel] += 1
-            events.append((channel, payload(self._last[channel], at=now)))
+            events.append((channel, payload(self._last[channel], at=stamp)))
         return events
 
-    def _sent(self, channels: list[str], events: int, began: float, cpu: float) -> Sent:
+    def _sent(
+        self, channels: list[str], events: int, began: float, cpu: float, *, due: int, late: Sequence[int]
+    ) -> Sent:
         seconds = time.monotonic() - began
         last = {channel: self._last[channel] for channel in channels if self._last[channel]}
-        return Sent(events, seconds, (time.process_time() - cpu) / seconds, last)
+        share = (time.process_time() - cpu) / seconds
+        return Sent(events, seconds, share, last, due, sorted(late)[int(0.99 * len(late))] / 1e6)
 
 
 class ByHttp(Way):

@@ -61,6 +61,15 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime_ns(~pid << 3 | 2) / 1e9
 
 
+def busy(core: int) -> float:
+    """Return the seconds that a core was at work since it runs, for whomever, by ticks."""
+    for line in Path("/proc/stat").read_text().split("\n"):
+        if line.startswith(f"cpu{core} "):
+            user, nice, system, _idle, _waiting, *rest = map(int, line.split()[1:9])
+            return (user + nice + system + sum(rest)) / TICKS
+    raise LookupError(f"there is no core {core}")
+
+
 def spent(server: HasUsage, before: Usage) -> float:
     """Return the CPU seconds that a server used since; never none, so that it can be divided by."""
     return max((server.usage() - before).cpu_seconds, 1e-6)

@@ -1,13 +1,16 @@
 """Who publishes: what is sent, how fast, and what is heard of it."""
 
 import contextlib
+import itertools
+import json
 import socket
 import threading
 import time
+from collections import Counter
 
 import pytest
 
-from bench.publishing import ByHttp, Way
+from bench.publishing import TICK_NS, ByHttp, Way
 
 
 class Kept(Way):
@@ -40,8 +43,60 @@ def test_a_rate_is_kept_over_channels_by_turns():
 
     assert time.monotonic() - began > 0.9
     assert 500 <= sent.events == len(way.sent) <= 1_001
+    assert sent.due == 1_000
     assert sum(sent.last.values()) == sent.events
     assert max(sent.last.values()) - min(sent.last.values()) <= 1
+
+
+def test_what_is_due_in_a_tick_is_sent_together():
+    way = Kept()
+
+    way.steady(["a"], rate=1_000, seconds=0.2)
+
+    ticks = Counter(stamps(way))
+    assert {later - earlier for earlier, later in itertools.pairwise(ticks)} == {TICK_NS}
+    assert set(list(ticks.values())[1:-1]) == {4}
+
+
+class Slow(Kept):
+    """Takes so long to send whatever there is."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = list(seconds)
+        self.now = []
+
+    def send(self, events):
+        super().send(events)
+        self.now += [time.monotonic_ns()] * len(events)
+        time.sleep(self.seconds.pop(0) if self.seconds else 0)
+
+
+def stamps(way):
+    return [json.loads(data)["t"] for _, data in way.sent]
+
+
+def test_what_is_sent_late_is_late_from_when_it_was_due():
+    way = Slow([0.3])
+
+    sent = way.steady(["a"], rate=100, seconds=0.6)
+
+    due = stamps(way)
+    assert {(later - earlier) / 1e6 for earlier, later in itertools.pairwise(due)} <= {8, 12}
+    waited = [(now - stamp) / 1e6 for now, stamp in zip(way.now, due, strict=True)]
+    assert waited[1] > 280 and 180 < waited[11] < waited[2]  # noqa: PT018 (all that was due in the stall)
+    assert sent.late_ms == pytest.approx(waited[1], abs=20)
+    assert sent.kept_up
+
+
+def test_a_publisher_that_cannot_keep_up_says_so():
+    way = Slow([0.1] * 10)
+    way.most = 5
+
+    sent = way.steady(["a"], rate=100, seconds=0.5)
+
+    assert not sent.kept_up
+    assert sent.due == 50
 
 
 @pytest.fixture
