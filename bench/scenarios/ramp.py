@@ -1,14 +1,18 @@
-"""How much a server sustains: the rate is raised until it is more than that."""
+"""How much a server sustains: the rate is raised until it is more than that, then halved towards it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from bench.context import Server
 from bench.crowd import Crowd
+from bench.figures import Aim, Figure
 from bench.generator import Heard
 from bench.publishing import Publisher, Sent
 from bench.usage import spent
 
+AT, BEYOND = "at that", "at the first rate that is too much"
+LOWEST = 100  # of the first rate's parts: what does not sustain that sustains nothing
 PATIENCE_SECONDS = 20.0  # for what was published faster than it is delivered
 
 
@@ -19,13 +23,17 @@ class Step:
     rate: float
     sent: Sent
     heard: Heard
-    complete: bool  # everything came to everyone, once and in order
+    sustained: bool  # it was published so fast, and came to everyone, once and in order, and in time
     cpu_seconds: float  # of the server
 
     @property
-    def server_share(self) -> float:
-        """Return how much of a core the server took."""
-        return self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0
+    def shares(self) -> dict[str, float]:
+        """Return percents of a core, by whose: which of them was the limit."""
+        return {
+            "server": 100 * self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0,
+            "load generator": 100 * self.heard.cpu_share,
+            "publisher": 100 * self.sent.cpu_share,
+        }
 
     @property
     def deliveries(self) -> float:
@@ -38,6 +46,22 @@ class Step:
         return self.sent.events / self.heard.seconds if self.heard.seconds else 0.0
 
 
+class Found:
+    """What came of all steps: the best that was sustained, and the slowest that was not."""
+
+    def __init__(self) -> None:
+        self.best: Step | None = None
+        self.beyond: Step | None = None
+
+    def add(self, step: Step) -> None:
+        """Take a step."""
+        if step.sustained:
+            if self.best is None or step.deliveries > self.best.deliveries:
+                self.best = step
+        elif self.beyond is None or step.rate < self.beyond.rate:
+            self.beyond = step
+
+
 def ramp(
     server: Server,
     crowd: Crowd,
@@ -46,21 +70,50 @@ def ramp(
     *,
     first: float,
     factor: float,
+    halvings: int,
     seconds: float,
-    sustained: Callable[[Step], bool],
+    in_time: Callable[[Heard], bool],
     most: float = 400_000.0,
 ) -> Iterator[Step]:
-    """Yield ever faster steps up to and including the first that is not sustained."""
-    rate = first
-    while rate <= most:
+    """Yield ever faster steps up to the first that is not sustained, then so many nearer to the limit.
+
+    Each of these halves what is between, by ratio; where the first is too much, they get slower instead. It
+    ends where something did not come, too: that may still be on its way, and be counted with what is next.
+    """
+    rate, good, bad = first, 0.0, 0.0
+    while first / LOWEST <= rate <= most:
         crowd.mark()
         before = server.usage()
         sent = publisher.steady(channels, rate=rate, seconds=seconds)
         came = crowd.until(sent.last, seconds=PATIENCE_SECONDS)
         heard = crowd.report()
         cost = spent(server, before)
-        step = Step(rate, sent, heard, came and not heard.faults, cost)
-        yield step
-        if not step.complete or not sustained(step) or sent.events < 0.9 * rate * seconds:
+        complete = came and not heard.faults
+        sustained = complete and sent.kept_up and in_time(heard)
+        yield Step(rate, sent, heard, sustained, cost)
+        if not complete:
             return
-        rate *= factor
+        good, bad = (rate, bad) if sustained else (good, rate)
+        if not bad:
+            rate *= factor
+        elif not good:
+            rate /= factor
+        elif halvings:
+            rate, halvings = sqrt(good * bad), halvings - 1
+        else:
+            return
+
+
+def shares(scenario: str, subject: str, found: Found, how: str = "") -> Iterator[Figure]:
+    """Yield whose core was how busy, at the best step and at the first beyond it."""
+    for where, step in ((AT, found.best), (BEYOND, found.beyond)):
+        for who, share in step.shares.items() if step else ():
+            yield Figure(scenario, subject, f"CPU of the {who} {where}{how}", "%", share)
+
+
+def its_own_limit(scenario: str, subject: str) -> list[Aim]:
+    """Return the aims that show that a limit is the server's own, and not the load generator's."""
+    return [
+        Aim(scenario, subject, f"CPU of the server {BEYOND}", 90),
+        *(Aim(scenario, subject, f"CPU of the load generator {at}", 90, least=False) for at in (AT, BEYOND)),
+    ]
