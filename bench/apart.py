@@ -11,8 +11,14 @@ from typing import Any
 import psycopg
 
 from bench.deployment import ROOT, Deployment
-from bench.servers import Process
+from bench.servers import Process, wait_for
 from bench.usage import on_core
+
+_BUSY = """
+SELECT EXISTS (SELECT FROM events_event WHERE position IS NULL) OR NOT EXISTS (
+    SELECT FROM workers_checkpoint c JOIN events_logstate l ON (l.epoch, l.head) = (c.epoch, c.position)
+    WHERE c.name = 'reactions')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,16 @@ class Apart:
         command += ["--without-gossip", "--without-mingle"]
         deployment = self.deployment
         return deployment.running("worker-apart", command, core=deployment.cores.rest, **self.environment)
+
+    def settle(self, *, seconds: float) -> None:
+        """Return once the worker has placed all that was committed, and reacted to it; raise Trouble."""
+        with self.connect() as connection:
+
+            def settled() -> bool:
+                [(busy,)] = connection.execute(_BUSY).fetchall()
+                return not busy
+
+            wait_for(settled, "the worker has something left to do", seconds=seconds)
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a connection to it."""
