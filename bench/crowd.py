@@ -97,6 +97,10 @@ class Crowd(Told):
         heard: Heard = self.tell("report")
         return heard
 
+    def nap(self, seconds: float) -> None:
+        """Have it sleep so long before it reads what came: then waking it costs all servers the same."""
+        self.tell("nap", seconds)
+
     def leave(self, channels: Sequence[str]) -> None:
         """Leave the streams of some channels."""
         self.tell("leave", list(channels))

@@ -23,6 +23,7 @@ from bench.wire import Body, Refused
 
 READ_BYTES = 16 * 1024  # a larger buffer costs more to get than one event to read
 MORE_BYTES = 256 * 1024  # where there is more than that
+AT_ONCE = 8_192  # readers that are asked for at once
 SAMPLED = 400  # readers of a channel whose every event's latency is noted; more would not change a percentile
 PORTS_OF_ADDRESS = 8_000  # connections from one source: a fourth of the ports that the kernel gives
 NO_PORT_YET = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # <linux/in.h>: the port is chosen at connect
@@ -107,6 +108,7 @@ class Generator:
         self._connected = int(time.time()) % 200 * PORTS_OF_ADDRESS  # begins at another source each time
         self._marked = (0, 0.0)
         self._last_read = 0
+        self._nap = 0.0
 
     def serve(self) -> None:
         """Do what the parent asks until it is gone."""
@@ -210,6 +212,14 @@ class Generator:
             for reader in self._groups.pop(channel).readers:
                 self._forget(reader)
 
+    def nap(self, seconds: float) -> None:
+        """Sleep so long before what came is read, so that no write of a server has to wake this process.
+
+        A server that writes slower than this reads would pay for that with each of its writes, and a faster
+        one not; on a real network none would. Latency is as much coarser.
+        """
+        self._nap = seconds
+
     def close(self) -> None:
         """Leave all streams."""
         for reader in list(self._readers.values()):
@@ -234,7 +244,10 @@ class Generator:
         readers, pipe = self._readers, self._orders.fileno()
         if not orders:
             seconds = min(seconds, 0.01)  # the pipe may be ready, and is not looked at now
-        found = self._poll.poll(seconds, 4096)
+        found = self._poll.poll(seconds, AT_ONCE)
+        if found and self._nap:
+            time.sleep(self._nap)
+            found = self._poll.poll(0, AT_ONCE)
         took = False
         for number, _ in found:
             if number == pipe:

@@ -60,6 +60,20 @@ def test_batches_of_the_publisher_come_once_and_in_order(context):
         assert not crowd.until({CHANNEL: sent.last[CHANNEL] + 1}, seconds=0.1)
 
 
+def test_a_generator_that_naps_reads_all_that_came_meanwhile(context):
+    with context.serving(UVICORN) as server, context.crowd() as crowd, server.publisher() as publisher:
+        crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 30)])
+        crowd.nap(0.5)
+        crowd.mark()
+
+        sent = publisher.steady([CHANNEL], rate=200, seconds=1.0)
+        assert crowd.until(sent.last)
+
+        heard = crowd.report()
+        assert (heard.events, heard.faults) == (30 * sent.events, {})
+        assert heard.late_ms[100] >= 500
+
+
 def test_a_server_that_goes_away_is_noticed(context):
     with context.serving(UVICORN) as server, context.crowd() as crowd:
         crowd.open(server.address, [(server.opening(CHANNEL), CHANNEL, 5)])
