@@ -47,9 +47,9 @@ class Inside(Told):
         """Append events that nobody reacts to, of 200 bytes, on a thousand channels."""
         self.tell("seed", events)
 
-    def comment(self, comments: int, *, items: int, watchers: int) -> None:
+    def comment(self, comments: int, *, items: int, watchers: int, owners: int = USERS) -> None:
         """Have people comment on new items in turns; each item has an owner and so many watchers besides."""
-        self.tell("comment", comments, items, watchers)
+        self.tell("comment", comments, items, watchers, owners)
 
     def place(self) -> Timed:
         """Place all there is."""
@@ -102,7 +102,7 @@ class _Work:
                 [events],
             )
 
-    def comment(self, comments: int, items: int, watchers: int) -> None:
+    def comment(self, comments: int, items: int, watchers: int, number: int) -> None:
         from django.contrib.auth.models import User
         from django.db import transaction
 
@@ -111,14 +111,16 @@ class _Work:
         from events import log, watching
         from workers import reactions
 
-        people = [User.objects.get_or_create(username=f"u{n}")[0] for n in range(USERS + AUTHORS)]
-        owners, authors = people[:USERS], people[USERS:]
+        names = [f"u{n}" for n in range(number + AUTHORS)]
+        User.objects.bulk_create([User(username=name) for name in names], ignore_conflicts=True)
+        people = [*User.objects.filter(username__in=names).order_by("pk")]
+        authors, owners = people[:AUTHORS], people[AUTHORS:]
         made = []
         with transaction.atomic():
             for n in range(items):
-                item = item_verbs.create_item(owners[n % USERS], title=f"Item {n}")
+                item = item_verbs.create_item(owners[n % number], title=f"Item {n}")
                 for k in range(watchers):
-                    watching.watch(owners[(n + 1 + k) % USERS], item.pk)
+                    watching.watch(owners[(n + 1 + k) % number], item.pk)
                 made.append(item.pk)
         while log.place().count or reactions.run():
             pass

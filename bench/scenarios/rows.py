@@ -5,6 +5,7 @@ way. Costs are CPU time of the process with its session of PostgreSQL, which oth
 """
 
 from collections.abc import Callable, Iterator
+from statistics import median
 
 import psycopg
 
@@ -62,7 +63,7 @@ def run(context: Context) -> Iterator[Figure]:
         for step in STEPS[context.quick]:
             _fill(connection, step)
             for what, work in WHATS.items():
-                costs[what].append(min(work(inside).cost for _ in range(TIMES)))
+                costs[what].append(median(work(inside).cost for _ in range(TIMES)))
                 yield Figure("rows", SUBJECT, f"CPU of {what}", "µs", costs[what][-1], step)
     for what, values in costs.items():
         yield Figure("rows", SUBJECT, f"{what} {TIMES_MORE}", "", values[-1] / values[0])
