@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bench import keys
+from bench import keys, wire
 from bench.deployment import PASSWORD, USER, Deployment
 from bench.publishing import ByValkey, LogPublisher, Publisher
 from bench.servers import Process
@@ -38,10 +38,8 @@ class Web:
 
     def opening_with(self, credential: str, channel: str, last_event_id: str = "") -> bytes:
         """Return the request for a stream with a header that says who asks."""
-        place = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
-        host = f"Host: 127.0.0.1:{self.address[1]}"
-        head = f"GET /streams/?channel={channel} HTTP/1.1\r\n{host}\r\n"
-        return f"{head}Accept: text/event-stream\r\n{credential}\r\n{place}\r\n".encode()
+        path = f"/streams/?channel={channel}"
+        return wire.opening(self.address, path, credential, wire.resuming(last_event_id))
 
     def publisher(self) -> AbstractContextManager[Publisher]:
         """Return who appends to the log, so that all of the way is gone: log, worker, Valkey, hub."""

@@ -1,4 +1,19 @@
-"""The HTTP around a stream: its head, and the body out of its chunks (RFC 9112, 7.1), however it is split."""
+"""The HTTP around a stream: its request, its head, and the body out of its chunks, however it is split.
+
+Chunks are RFC 9112's (7.1).
+"""
+
+
+def opening(address: tuple[str, int], path: str, *headers: str) -> bytes:
+    """Return the request that opens a stream; a header that is empty is none."""
+    host = f"Host: {address[0]}:{address[1]}"
+    lines = [f"GET {path} HTTP/1.1", host, "Accept: text/event-stream", *filter(None, headers)]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def resuming(last_event_id: str) -> str:
+    """Return the header of who comes back; none where there is nothing to come back to."""
+    return f"Last-Event-ID: {last_event_id}" if last_event_id else ""
 
 
 class Refused(Exception):

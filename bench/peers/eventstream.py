@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import wire
 from bench.figures import EVENTSTREAM
 from bench.publishing import HttpPublisher, Publisher
 from bench.servers import Process
@@ -36,10 +37,7 @@ class Eventstream:
 
     def opening(self, channel: str, *, last_event_id: str = "") -> bytes:
         """Return the request for a stream."""
-        place = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
-        host = f"Host: 127.0.0.1:{self.address[1]}"
-        head = f"GET /events/?channel={channel} HTTP/1.1\r\n{host}\r\n"
-        return f"{head}Accept: text/event-stream\r\n{place}\r\n".encode()
+        return wire.opening(self.address, f"/events/?channel={channel}", wire.resuming(last_event_id))
 
     def publisher(self) -> AbstractContextManager[Publisher]:
         """Return who posts to it: `send_event` has to be called in the process that serves."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import wire
 from bench.figures import NCHAN
 from bench.publishing import HttpPublisher, Publisher
 from bench.servers import Process
@@ -74,8 +75,7 @@ class Nchan:
     def opening(self, channel: str, *, last_event_id: str = "") -> bytes:
         """Return the request for a stream; any last id stands for all that is kept."""
         path = "/all" if last_event_id else "/sub"
-        head = f"GET {path}?channel={channel} HTTP/1.1\r\nHost: 127.0.0.1:{self.address[1]}\r\n"
-        return f"{head}Accept: text/event-stream\r\n\r\n".encode()
+        return wire.opening(self.address, f"{path}?channel={channel}")
 
     def publisher(self) -> AbstractContextManager[Publisher]:
         """Return who posts to it."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.wire import Body, Refused
+from bench.wire import Body, Refused, opening, resuming
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -37,3 +37,13 @@ def test_a_body_without_chunks_is_taken_as_it_is(size):
 def test_any_other_status_is_a_refusal():
     with pytest.raises(Refused, match="403"):
         read(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", 100)
+
+
+def test_a_request_has_the_headers_that_there_are():
+    asked = opening(("127.0.0.1", 80), "/sub?channel=a", "Authorization: Bearer x", resuming(""))
+
+    assert asked == (
+        b"GET /sub?channel=a HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAccept: text/event-stream\r\n"
+        b"Authorization: Bearer x\r\n\r\n"
+    )
+    assert resuming("e-7") == "Last-Event-ID: e-7"
