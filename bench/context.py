@@ -66,6 +66,11 @@ class Context:
         """Return what fits the mode."""
         return quick if self.quick else full
 
+    @property
+    def extras(self) -> bool:
+        """Tell whether to measure what no aim needs, too: in the first of the full rounds."""
+        return not self.quick and self.round == 1
+
     def among(self, *subjects: str) -> list[str]:
         """Return those of some subjects (of all, where none is named) that are to be measured."""
         return [each for each in self.starts if not subjects or each in subjects]

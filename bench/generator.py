@@ -317,6 +317,11 @@ def main(orders: Connection, core: int) -> None:
     Generator(orders).serve()
 
 
+def allowed_files() -> int:
+    """Return how many files this process, and each of its children, may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def allow_files(number: int) -> None:
     """Let this process and its children open so many files, as far as we may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

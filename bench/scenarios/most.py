@@ -20,7 +20,7 @@ from bench.scenarios.ramp import Found, its_own_limit, ramp, shares
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "The highest rate to 1,000 subscribers"
-SECONDS = (30, 240)
+SECONDS = (40, 120)
 CHANNEL = "item:1"
 CROWD = 1_000
 LATE_MS = 1_000.0
@@ -47,12 +47,11 @@ def run(context: Context) -> Iterator[Figure]:
     """Raise the rate of each subject."""
     for subject in context.among(UVICORN, DAPHNE, NCHAN):
         yield from _one(context, subject, "")
-    if context.quick:
-        return
-    for subject in context.among(UVICORN, DAPHNE):
-        yield from _one(context, subject, AT_ONCE)
-    for subject in context.among(NCHAN):
-        yield from _one(context, subject, ONE_BY_ONE)
+    if context.extras:
+        for subject in context.among(UVICORN, DAPHNE):
+            yield from _one(context, subject, AT_ONCE)
+        for subject in context.among(NCHAN):
+            yield from _one(context, subject, ONE_BY_ONE)
 
 
 def _publisher(server: Server, how: str) -> AbstractContextManager[Publisher]:
@@ -75,7 +74,7 @@ def _one(context: Context, subject: str, how: str) -> Iterator[Figure]:
             crowd.until({CHANNEL: publisher.one(CHANNEL)})
             for step in ramp(
                 server, crowd, publisher, [CHANNEL], first=FIRST[subject], factor=context.pick(4.0, 2.0),
-                halvings=context.pick(1, 2), seconds=context.pick(1.0, 3.0),
+                halvings=context.pick(1, 2), seconds=context.pick(1.0, 2.5),
                 in_time=lambda heard: heard.late_ms[100] < LATE_MS,
             ):  # fmt: skip
                 if step.heard.late_ms:

@@ -13,7 +13,7 @@ from bench.figures import Aim, Figure
 from bench.inside import Inside
 
 TITLE = "Placing and publishing"
-SECONDS = (15, 40)
+SECONDS = (15, 30)
 SUBJECT = "one worker process"
 BOTH = "placed and published a second"
 TIMES = 3
@@ -24,7 +24,7 @@ PLOTS = ()
 
 def run(context: Context) -> Iterator[Figure]:
     """Place, then place and publish, several times over: the medians count."""
-    events = context.pick(20_000, 60_000)
+    events = context.pick(20_000, 40_000)
     with apart(context.deployment, "bench_placing") as own, Inside(own) as inside:
         inside.sequence()  # the first one connects
         placed, both = [], []

@@ -17,10 +17,10 @@ from bench.servers import Trouble
 from bench.usage import spent
 
 TITLE = "Single events to many subscribers"
-SECONDS = (30, 120)
+SECONDS = (30, 80)
 CHANNEL = "item:1"
 CROWDS = {True: (1_000,), False: (1_000, 5_000)}
-EVENTS = {1_000: 300, 5_000: 100}
+EVENTS = {1_000: 300, 5_000: 80}
 QUICK_EVENTS = 100  # fewer, and a median would mean little
 SLOWER = 5  # django-eventstream takes so much longer, and is measured as long by fewer
 NAP_SECONDS = 0.0004

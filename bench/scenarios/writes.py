@@ -20,8 +20,10 @@ from bench.posting import Poster
 from bench.web import Web
 
 TITLE = "Appending beside bare inserts"
-SECONDS = (50, 150)
+SECONDS = (80, 115)
 CONNECTIONS = 4
+TURNS = {True: 4, False: 8}  # of which the first does not count
+TURN_SECONDS = 0.5
 SETTLE_SECONDS = 120.0  # at most: all that was posted without a worker waits for its first look
 ONE, HUNDRED, COMMENT = "an event", "a hundred events", "a comment"
 WORKERS = ("no worker", "a worker beside it")
@@ -108,10 +110,10 @@ def _compared(
     for what, post in posts.items():
         rates: dict[str, list[float]] = {"api": [], "bare": []}
         costs: dict[str, list[float]] = {"api": [], "bare": []}
-        for turn in range(context.pick(5, 9)):
+        for turn in range(TURNS[context.quick]):
             for where in ("api", "bare"):
                 before = server.usage()
-                posted = poster.post(f"/{where}/{post.path}", post.body, post.headers, seconds=0.7)
+                posted = poster.post(f"/{where}/{post.path}", post.body, post.headers, seconds=TURN_SECONDS)
                 cost = (server.usage() - before).cpu_seconds
                 settle()  # in nobody's turn
                 if turn == 0:
