@@ -23,8 +23,8 @@ CHANNEL = "item:1"
 WARM = 10  # few: what they leave free, the next ones take
 
 AIMS = [
-    Aim("idle", UVICORN, "memory of a stream", 8, least=False, at=18_000),
-    Aim("idle", DAPHNE, "memory of a stream", 16, least=False, at=18_000),
+    *(Aim("idle", UVICORN, "memory of a stream", 8, least=False, at=number) for number in (1_000, 18_000)),
+    *(Aim("idle", DAPHNE, "memory of a stream", 16, least=False, at=number) for number in (1_000, 18_000)),
     Aim("idle", UVICORN, "memory at the most streams, times that at the fewest", 1.1, least=False),
     Aim("idle", DAPHNE, "memory at the most streams, times that at the fewest", 1.1, least=False),
 ]
