@@ -20,7 +20,8 @@ from bench.crowd import Told, serve
 from bench.deployment import Deployment
 from bench.payload import payload
 
-TICK_NS = 4_000_000  # that often something is due: bursts no longer than a hub's usual batch
+TICK_SECONDS = 0.004  # that often something is due: bursts no longer than a hub's usual batch
+TICK_NS = int(TICK_SECONDS * 1e9)
 KEPT_UP = 0.95  # of what was due
 IN_FLIGHT = 64  # posts of one connection that wait for their answer
 EVENT_TYPE = "BenchTicked"

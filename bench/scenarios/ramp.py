@@ -27,10 +27,15 @@ class Step:
     cpu_seconds: float  # of the server
 
     @property
+    def server_share(self) -> float:
+        """Return how much of a core the server took."""
+        return self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0
+
+    @property
     def shares(self) -> dict[str, float]:
         """Return percents of a core, by whose: which of them was the limit."""
         return {
-            "server": 100 * self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0,
+            "server": 100 * self.server_share,
             "load generator": 100 * self.heard.cpu_share,
             "publisher": 100 * self.sent.cpu_share,
         }
@@ -70,7 +75,7 @@ def ramp(
     *,
     first: float,
     factor: float,
-    halvings: int,
+    halvings: int = 0,
     seconds: float,
     in_time: Callable[[Heard], bool],
     most: float = 400_000.0,
