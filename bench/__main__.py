@@ -43,7 +43,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     about = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m bench", description=about)
-    parser.add_argument("--quick", action="store_true", help="two minutes: one round, fewer of everything")
+    parser.add_argument("--quick", action="store_true", help="minutes: one round, fewer of everything")
     parser.add_argument("--rounds", type=int, help=f"how often; the medians count ({ROUNDS}; quick: 1)")
     parser.add_argument(
         "--only", default="", help=f"scenarios, with commas between: {','.join(scenarios.ALL)}"

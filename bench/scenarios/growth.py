@@ -15,7 +15,7 @@ from bench.servers import Trouble
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "Growth with channels and connections"
-SECONDS = (40, 95)
+SECONDS = (35, 85)
 STEPS = {True: (300, 1_000), False: (1_000, 3_000, 10_000)}
 MORE = 500
 RATE = 2_000.0

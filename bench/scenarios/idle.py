@@ -14,7 +14,7 @@ from bench.generator import allowed_files
 from bench.plots import Plot
 
 TITLE = "Idle streams"
-SECONDS = (30, 95)
+SECONDS = (30, 85)
 STEPS = {True: (500, 1_500), False: (1_000, 4_000, 10_000, 18_000)}
 SPARE_FILES = 500  # that a server or the load generator has open besides
 SETTLE_SECONDS = 2.0

@@ -17,7 +17,7 @@ from bench.servers import Trouble
 from bench.usage import busy
 
 TITLE = "From commit to client"
-SECONDS = (30, 80)
+SECONDS = (30, 70)
 CHANNEL = "item:1"
 RATES = {True: (50, 500, 2_000), False: (50, 500, 1_000, 2_000, 5_000, 10_000)}
 MEDIAN, LATE = "commit to client, median", "commit to client, p99"

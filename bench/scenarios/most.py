@@ -20,7 +20,7 @@ from bench.scenarios.ramp import Found, its_own_limit, ramp, shares
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "The highest rate to 1,000 subscribers"
-SECONDS = (40, 120)
+SECONDS = (40, 105)
 CHANNEL = "item:1"
 CROWD = 1_000
 LATE_MS = 1_000.0

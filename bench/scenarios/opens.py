@@ -14,7 +14,7 @@ from bench.figures import DAPHNE, NCHAN, UVICORN, Aim, Figure
 from bench.web import Web
 
 TITLE = "Opening a stream"
-SECONDS = (25, 45)
+SECONDS = (25, 35)
 STREAMS = {True: 300, False: 2_000}
 
 AIMS = [

@@ -13,7 +13,7 @@ from bench.figures import Aim, Figure
 from bench.inside import Inside
 
 TITLE = "Placing and publishing"
-SECONDS = (15, 30)
+SECONDS = (15, 25)
 SUBJECT = "one worker process"
 BOTH = "placed and published a second"
 TIMES = 3

@@ -14,7 +14,7 @@ from bench.figures import Aim, Figure
 from bench.inside import Inside, Timed
 
 TITLE = "Reactions"
-SECONDS = (50, 90)
+SECONDS = (45, 60)
 SUBJECT = "one worker process"
 ALONE = "comments a second, of which the owner is told"
 EACH = "comments a second, each on an item of its own, of another owner, who is told"
@@ -35,7 +35,7 @@ PLOTS = ()
 
 def run(context: Context) -> Iterator[Figure]:
     """Comment, then react, several times over: the medians count."""
-    comments = context.pick(500, 1_500)
+    comments = context.pick(500, 1_000)
     with apart(context.deployment, "bench_reacting") as own, Inside(own) as inside:
         inside.comment(100, items=10, watchers=1)
         inside.react()  # finds how many at once are enough

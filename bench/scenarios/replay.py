@@ -17,7 +17,7 @@ from bench.publishing import Publisher
 from bench.servers import Trouble
 
 TITLE = "Replay"
-SECONDS = (40, 85)
+SECONDS = (40, 70)
 MISSED = 10_000
 TIMES = 5
 STORM = {True: 500, False: 5_000}

@@ -17,7 +17,7 @@ from bench.inside import Inside, Timed
 from bench.plots import Plot
 
 TITLE = "Growth with events in the log"
-SECONDS = (40, 60)
+SECONDS = (40, 50)
 SUBJECT = "one worker process"
 STEPS = {True: (0, 500_000), False: (0, 300_000, 3_000_000)}
 AT_ONCE = 250_000

@@ -17,7 +17,7 @@ from bench.servers import Trouble
 from bench.usage import spent
 
 TITLE = "Single events to many subscribers"
-SECONDS = (30, 80)
+SECONDS = (30, 70)
 CHANNEL = "item:1"
 CROWDS = {True: (1_000,), False: (1_000, 5_000)}
 EVENTS = {1_000: 300, 5_000: 80}
