@@ -1,7 +1,11 @@
 """What a server costs: finer than by ticks, with its children."""
 
+import os
 import subprocess
 import sys
+import time
+
+import pytest
 
 from bench import usage
 
@@ -69,3 +73,17 @@ def test_what_was_spent_can_be_divided_by():
             return usage.Usage(1.0, 0, 0)
 
     assert usage.spent(Still(), Still().usage()) > 0
+
+
+def test_a_core_is_busy_with_whatever_runs_on_it():
+    [core, *_] = sorted(os.sched_getaffinity(0))
+    with usage.on_core(core):
+        before, until = usage.busy(core), time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+        found = usage.busy(core) - before
+
+    assert found > 0.25
+
+    with pytest.raises(LookupError):
+        usage.busy(1_000_000)
