@@ -11,7 +11,7 @@ from bench.context import Context, Server
 from bench.crowd import Crowd, serve
 from bench.deployment import Deployment
 from bench.figures import UVICORN, Figure
-from bench.payload import BYTES, payload
+from bench.payload import BYTES
 from bench.publishing import ByBatch, Publisher, Sent
 from bench.scaling.units import SCENARIO, unit
 from bench.scenarios.ramp import ramp
@@ -57,20 +57,16 @@ class _Batches(ByBatch):
             if sent > passed * a_second:
                 time.sleep(sent / a_second - passed)
             first = sent * of
-            self.send(self._next([channels[(first + n) % len(channels)] for n in range(of)]))
+            some = [channels[(first + n) % len(channels)] for n in range(of)]
+            self.send(self._next(some, [time.monotonic_ns()] * of))
             sent += 1
         self._most, self._size = most, BYTES
-        return self._sent(channels, sent * of, began, cpu)
+        return self._sent(channels, sent * of, began, cpu, due=sent * of, late=[0])
 
-    def _next(self, channels: list[str]) -> list[tuple[str, str]]:
-        now = time.monotonic_ns()
+    def _next(self, channels: list[str], stamps: list[int]) -> list[tuple[str, str]]:
         pad = "x" * (self._size - BYTES)
-        events = []
-        for channel in channels:
-            self._last[channel] += 1
-            data = payload(self._last[channel], at=now)
-            events.append((channel, f'{data[:-2]}{pad}"}}' if pad else data))
-        return events
+        events = super()._next(channels, stamps)
+        return [(channel, f'{data[:-2]}{pad}"}}') for channel, data in events] if pad else events
 
 
 def measure(context: Context) -> Iterator[Figure]:
@@ -137,7 +133,7 @@ def _most(context: Context, server: Server, crowd: Crowd, publisher: Batches) ->
     _until(crowd, publisher.steady(MANY, rate=5_000, seconds=0.5))
     steps = ramp(
         server, crowd, publisher, MANY, first=25_000, factor=context.pick(4.0, 2.0),
-        seconds=context.pick(0.7, 1.2), sustained=lambda step: step.heard.late_ms[99] < LATE_MS,
+        seconds=context.pick(0.7, 1.2), in_time=lambda heard: heard.late_ms[99] < LATE_MS,
     )  # fmt: skip
     for step in steps:
         yield _full("deliveries a second, of those asked for", "1/s", step.deliveries, step.rate)
