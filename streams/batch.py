@@ -5,8 +5,9 @@ message that is lost, late, doubled or of another epoch costs a read of the log,
 What is transient comes the same way, is for who listens at that moment, and costs nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import starmap
 from typing import NamedTuple
 
 import msgpack
@@ -31,36 +32,20 @@ class Published(NamedTuple):
         return sse.data_of(self.frame)
 
 
-class Run(NamedTuple):
-    """Consecutive events of the same channels as one piece, joined once for every subscriber."""
-
-    events: tuple[Published, ...]
-    frames: bytes
-    first: int  # position
-    last: int
-    channels: tuple[str, ...]  # where all of them go
-    wire: bytes  # as a piece of a response's body
-
-    @classmethod
-    def of(cls, events: Sequence[Published]) -> "Run":
-        """Return events as one piece."""
-        begin, end = events[0], events[-1]
-        frames = begin.frame if len(events) == 1 else sse.join(each.frame for each in events)
-        return cls(tuple(events), frames, begin.position, end.position, begin.channels, sse.chunked(frames))
-
-
-def runs(events: Iterable[Published], *, max_bytes: int) -> Iterator[Run]:
-    """Yield events in their order as runs of bounded size; one event may exceed it."""
-    run: list[Published] = []
+def runs(events: Iterable[Published], *, max_bytes: int) -> list[list[Published]]:
+    """Return events in their order as runs: of the same channels, of bounded size; one may exceed it."""
+    found: list[list[Published]] = []
+    before: tuple[str, ...] = ()
     size = 0
     for event in events:
-        size += len(event.frame)
-        if run and (size > max_bytes or event.channels != run[0].channels):
-            yield Run.of(run)
-            run, size = [], len(event.frame)
-        run.append(event)
-    if run:
-        yield Run.of(run)
+        _, channels, frame = event
+        size += len(frame)
+        if found and channels == before and size <= max_bytes:
+            found[-1].append(event)
+        else:
+            found.append([event])
+            before, size = channels, len(frame)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +66,8 @@ class Batch:
     def unpack(cls, message: bytes) -> "Batch":
         """Read a message; raise ValueError for one that is none of ours."""
         try:
-            epoch, prev, last, events = msgpack.unpackb(message)
-            return cls(epoch, prev, last, tuple(Published(p, tuple(c), f) for p, c, f in events))
+            epoch, prev, last, events = msgpack.unpackb(message, use_list=False)
+            return cls(epoch, prev, last, tuple(starmap(Published, events)))
         except (msgpack.UnpackException, TypeError, ValueError) as error:
             raise ValueError("not a batch") from error
 

@@ -28,8 +28,7 @@ REPORT_SECONDS = 1.0  # between two reports of one process
 KEEP_SECONDS = 90 * 24 * 3600  # after the last count: nobody looks at the figures of long ago
 ANSWER_SECONDS = 0.2  # longest that a reader waits for Redis, to connect and to answer each
 PAUSE_SECONDS = 1.0  # no reader asks a Redis that did not answer a moment ago
-_ALERT = b"\nevent: SystemAlert\n"
-_HEAD = 80  # bytes of a frame in which its event's name ends: a cursor is shorter than half of it
+ALERT = b"\nevent: SystemAlert\n"  # in the head of a frame that counts
 
 
 def key(broadcast_id: UUID | str) -> str:
@@ -48,7 +47,7 @@ class Deliveries:
         """Return frames that so many connections are handed; those that tell of a broadcast are counted."""
         handed = list(frames)
         for frame in handed:
-            if connections and frame.find(_ALERT, 0, _HEAD) >= 0:
+            if connections and frame.find(ALERT, 0, sse.HEAD_BYTES) >= 0:
                 self._counts[json.loads(sse.data_of(frame))["broadcast_id"]] += connections
                 self._some.set()
         return handed

@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -28,10 +28,11 @@ from events.patience import PatientAsyncConnection, check
 from events.registry import encode
 from streams import hints, sse
 from streams.audience import Audience, Permitted
-from streams.batch import TRANSIENT, Batch, Published, Run, Transient, runs
+from streams.batch import TRANSIENT, Batch, Published, Transient
 from streams.behind import DATABASE_AWAY
 from streams.deliveries import Deliveries
 from streams.direct import Desk
+from streams.handing import hand_out
 from streams.parked import Parked
 from streams.replay import Replay, Stretch
 from streams.reporter import Reporter
@@ -178,10 +179,10 @@ class Hub:
             return True
         if batch.prev > self.position:
             return False
-        events = [event for event in batch.events if event.position > self.position]
-        found = list(runs(events, max_bytes=settings.STREAMS_WRITE_BYTES))
-        for run in found:
-            self._hand_out(run, alone=len(found) == 1)
+        events: Sequence[Published] = batch.events
+        if batch.prev < self.position:
+            events = [event for event in events if event.position > self.position]
+        hand_out(self, events)
         self.ring.extend(events, batch.last)
         for event in events:
             if names.LOG in event.channels:
@@ -190,17 +191,6 @@ class Hub:
         self.head = max(self.head, batch.last)
         self.parked.send()
         return True
-
-    def _hand_out(self, run: Run, *, alone: bool) -> None:
-        if names.ACCESS in run.channels:
-            for event in run.events:
-                self.audience.heed(read_change(event.data))
-        taken = 0
-        for channel in run.channels:
-            readers = self.audience.of(channel)
-            taken += self.parked.hand(run, readers) if alone else sum(each.push(run) for each in readers)
-        self.deliveries.heed((event.frame for event in run.events), taken)
-        self.presence.heed(run.events)
 
     def _forget(self, event: Published) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""

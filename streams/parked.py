@@ -2,6 +2,9 @@
 
 An idle stream is most of what a process has. It costs no task and no timer of its own: what is pushed
 goes straight to its connection, and a round a quarter of a second gives each its sign of life in time.
+
+A write is a system call, and most of what a delivery costs. So a hub that has more to take than to wait for
+takes it first: what was pushed to a stream meanwhile goes out in one write. An idle one writes at once.
 """
 
 import asyncio
@@ -17,13 +20,14 @@ from django.conf import settings
 from streams import sse
 
 if TYPE_CHECKING:
-    from streams.batch import Run
     from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
 AT_ONCE = 5_000  # streams written to in one turn of the loop: some 40 ms, in which nobody else is served
+JOIN_SECONDS = 0.02  # longest that what was pushed waits for more: with the writing, half of a late 50 ms
+QUIET_TURNS = 3  # of the loop, without a batch: one that waits at the socket is here in two
 
 
 class Parked:
@@ -32,8 +36,12 @@ class Parked:
     def __init__(self) -> None:
         self.now = time.monotonic  # the clock by which it is time for a sign of life
         self.unsent: deque[Subscriber] = deque()  # were pushed something
+        self.busy_until = 0.0  # soon after so much was sent, more is likely to have come meanwhile
         self._due: dict[int, set[Subscriber]] = {}  # by the round in which they are looked after
-        self._sending = False
+        self._sending = False  # or about to: what is pushed goes along
+        self._send_by = 0.0
+        self._took = 0.0  # what the last sending did
+        self._quiet = 0  # turns of the loop since something was pushed
 
     def add(self, subscriber: "Subscriber") -> None:
         """Look after a stream from now on, once a round that is due for it comes."""
@@ -49,18 +57,18 @@ class Parked:
             there.discard(subscriber)
         subscriber.due = 0
 
-    def hand(self, run: "Run", readers: "Collection[Subscriber]") -> int:
+    def hand(self, readers: "Collection[Subscriber]", frames: bytes, first: int, last: int) -> int:
         """Push a run that is all there is in its batch; return how many took it.
 
         As `push` and `send` do, but in one step where a stream is parked and has nothing unsent: of what a
         delivery costs, this is all that is not the kernel's.
         """
-        taken, now, first, last, wire = 0, self.now(), run.first, run.last, run.wire
+        taken, now, wire = 0, self.now(), sse.chunked(frames)
         each = iter(readers)
         for reader in islice(each, AT_ONCE if len(wire) <= settings.STREAMS_WRITE_BYTES else 0):
             outlet = reader.outlet
             if outlet is None or reader.buffer or first <= reader.position:
-                taken += reader.push(run)
+                taken += reader.push(frames, first, last)
             else:
                 reader.position = last
                 reader.moved = now
@@ -69,7 +77,7 @@ class Parked:
                     taken += 1
                 except Exception:
                     _give_up(reader)
-        return taken + sum(reader.push(run) for reader in each)
+        return taken + sum(reader.push(frames, first, last) for reader in each)
 
     @staticmethod
     def write(subscriber: "Subscriber", data: bytes) -> None:
@@ -81,15 +89,33 @@ class Parked:
             _give_up(subscriber)
 
     def send(self) -> None:
-        """Send what was pushed; a crowd's in slices, between which others have their turn."""
-        if not self._sending:
+        """Send what was pushed: at once, or, by a hub that is busy, with what else has come by now."""
+        self._quiet = 0
+        if self._sending or not self.unsent:
+            return
+        now = self.now()
+        if now >= self.busy_until:
             self._send()
+        else:
+            self._sending, self._send_by = True, now + max(JOIN_SECONDS, self._took)
+            asyncio.get_running_loop().call_soon(self._send_when_quiet)
+
+    def _send_when_quiet(self) -> None:
+        self._quiet += 1
+        if self._quiet > QUIET_TURNS or self.now() >= self._send_by:
+            self._send()
+        else:
+            asyncio.get_running_loop().call_soon(self._send_when_quiet)
 
     def _send(self) -> None:
+        """Send to all; to a crowd in slices, between which others have their turn."""
         now, unsent = self.now(), self.unsent
         for _ in range(min(len(unsent), AT_ONCE)):
             unsent.popleft().flush(now)
-        self._sending = bool(self.unsent)
+        ended = self.now()
+        self._took = ended - now
+        self.busy_until = ended + self._took
+        self._sending = bool(unsent)
         if self._sending:
             asyncio.get_running_loop().call_soon(self._send)
 

@@ -40,8 +40,7 @@ SAY_MS = 900  # between two frames of one item, at the least; below a second, wh
 NOBODY = ""  # stands at an item for those who are not to be shown there; Redis is not told
 AT_ONCE = 200  # people or places of one question: neither Redis nor the loop is held up by a crowd
 
-_WISH = f"\nevent: {PreferencesChanged.name()}\n".encode()
-_HEAD = 80  # bytes of a frame in which its event's name ends: a cursor is shorter than half of it
+WISH = f"\nevent: {PreferencesChanged.name()}\n".encode()  # in the head of a frame that hides or shows
 
 Tell = Callable[[Transient], None]
 OfUser = Callable[[str], Collection[Subscriber]]
@@ -85,7 +84,7 @@ class Reporter:
     def heed(self, events: Iterable[Published]) -> None:
         """Hide whom events say to have hidden, and show who shows themselves."""
         for event in events:
-            if event.frame.find(_WISH, 0, _HEAD) < 0:
+            if event.frame.find(WISH, 0, sse.HEAD_BYTES) < 0:
                 continue
             said = json.loads(event.data)
             if "presence" not in said:

@@ -34,30 +34,38 @@ class Ring:
 
     def extend(self, events: Iterable[Published], last: int) -> None:
         """Take the events that follow, up to and including position `last`."""
+        lanes = self._lanes
         for event in events:
+            _, channels, frame = event
             self._events.append(event)
-            self.bytes += len(event.frame) + OVERHEAD_BYTES
-            for channel in event.channels:
-                self._lanes.setdefault(channel, deque()).append(event)
+            self.bytes += len(frame) + OVERHEAD_BYTES
+            for channel in channels:
+                lane = lanes.get(channel)
+                if lane is None:
+                    lanes[channel] = deque((event,))
+                else:
+                    lane.append(event)
         self.end = last
-        while len(self._events) > self.max_events or (self.bytes > self.max_bytes and self._events):
-            self._drop_oldest()
+        self._drop()
 
     def forget_below(self, oldest: int) -> None:
         """Drop what the log no longer keeps: everything below `oldest`."""
-        while self._events and self._events[0].position < oldest:
-            self._drop_oldest()
+        self._drop(below=oldest)
         self.start = max(self.start, min(oldest - 1, self.end))
 
-    def _drop_oldest(self) -> None:
-        event = self._events.popleft()
-        self.start = event.position
-        self.bytes -= len(event.frame) + OVERHEAD_BYTES
-        for channel in event.channels:
-            lane = self._lanes[channel]
-            lane.popleft()
-            if not lane:
-                del self._lanes[channel]
+    def _drop(self, *, below: int = 0) -> None:
+        """Drop the oldest events: those below a position, and what is too much."""
+        events, lanes, size = self._events, self._lanes, self.bytes
+        most, most_bytes = self.max_events, self.max_bytes
+        while events and (len(events) > most or size > most_bytes or events[0].position < below):
+            self.start, channels, frame = events.popleft()
+            size -= len(frame) + OVERHEAD_BYTES
+            for channel in channels:
+                lane = lanes[channel]
+                lane.popleft()
+                if not lane:
+                    del lanes[channel]
+        self.bytes = size
 
     def after(self, channels: Iterable[str], position: int) -> list[Published]:
         """Return the events of the channels above a position (which must be in the ring), in order."""

@@ -17,6 +17,7 @@ from events.registry import one_line
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 _LINE_END = re.compile("\r\n|\n|\r")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+HEAD_BYTES = 80  # of a frame in which its event's name ends: a cursor is shorter than half of it
 KEEPALIVE = b":\n\n"  # says "still here" without moving the cursor
 
 

@@ -17,7 +17,7 @@ from events.access import AccessChanged
 from events.channels import Channel
 from events.cursor import Cursor
 from streams import behind, sse
-from streams.batch import Run, Transient
+from streams.batch import Transient
 from streams.behind import DATABASE_AWAY
 from streams.reader import Reader
 
@@ -36,6 +36,7 @@ class Subscriber:
         "_deadline",
         "_ended",
         "_limit",
+        "_piece",
         "_replaying",
         "_reset",
         "_told",
@@ -77,7 +78,7 @@ class Subscriber:
         self.hub = hub
         self.buffer: list[bytes] = []
         self._buffered = 0
-        self._limit = settings.STREAMS_BUFFER_BYTES
+        self._limit, self._piece = settings.STREAMS_BUFFER_BYTES, settings.STREAMS_WRITE_BYTES
         self._ended: tuple[str, float] | None = None
         self._reset: str | None = None
         self._replaying = False  # what was missed at the opening: `stream.live` follows it
@@ -95,45 +96,45 @@ class Subscriber:
 
     # --- the hub's side: synchronous, within one turn of the loop ---------------------------
 
-    def push(self, run: Run) -> bool:
+    def push(self, frames: bytes, first: int, last: int) -> bool:
         """Return whether live events were taken; turn to replay where there is no room, or some were seen."""
-        if not self.live or run.last <= self.position:
+        if not self.live or last <= self.position:
             return False
-        buffer, size = self.buffer, len(run.frames)
-        if run.first <= self.position or (buffer and self._buffered + size > self._limit):
-            self.fall_back(run.first - 1)
+        buffer, size = self.buffer, self._buffered + len(frames)
+        if first <= self.position or (buffer and size > self._limit):
+            self.fall_back(first - 1)
             return False
         if self.outlet is None:
             self._wake()
-        elif self._buffered + size > settings.STREAMS_WRITE_BYTES:
+        elif size > self._piece:
             self.flush(self.hub.parked.now())
-            if size > settings.STREAMS_WRITE_BYTES:
+            size = len(frames)
+            if size > self._piece:
                 self.stir()  # it is written in pieces, as fast as the reader takes them
             else:
                 self.hub.parked.unsent.append(self)
         elif not buffer:
             self.hub.parked.unsent.append(self)
-        self.position = run.last
-        buffer.append(run.frames)
-        self._buffered += size
+        self.position = last
+        buffer.append(frames)
+        self._buffered = size
         return True
 
-    def flush(self, now: float) -> None:
-        """Send what was pushed while parked, in one piece: one write costs what one frame would."""
+    def flush(self, now: float) -> bool:
+        """Send what was pushed while parked, in one piece, which costs the same; tell whether it still is."""
         buffer = self.buffer
-        if self.outlet is None or not buffer:
-            return
-        pushed = buffer[0] if len(buffer) == 1 else sse.join(buffer)
-        buffer.clear()
-        self._buffered = 0
-        self.moved = now
-        self.hub.parked.write(self, pushed)
+        if self.outlet is not None and buffer:
+            pushed = buffer[0] if len(buffer) == 1 else sse.join(buffer)
+            buffer.clear()
+            self._buffered, self.moved = 0, now
+            self.hub.parked.write(self, pushed)
+        return self.outlet is not None
 
     def tell(self, said: Transient) -> None:
         """Take a transient frame in place of the one before it; where there is no room, it is not missed."""
         if not self.live:
             return
-        if self.outlet is not None:
+        if self.flush(self.hub.parked.now()):  # it does not pass what was pushed before
             self.hub.parked.write(self, said.frame)
             return
         self._told.pop((said.channel, said.key), None)
@@ -322,7 +323,7 @@ class Subscriber:
         self._told.clear()
         count, size = 0, 0
         for frame in self.buffer:
-            if count and size + len(frame) > settings.STREAMS_WRITE_BYTES:
+            if count and size + len(frame) > self._piece:
                 break
             count += 1
             size += len(frame)
