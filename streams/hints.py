@@ -19,6 +19,7 @@ async def messages() -> AsyncGenerator[bytes | None]:
     """Yield None once subscribed, then each message; raise where Redis stops answering."""
     client = redis.asyncio.Redis.from_url(
         settings.REDIS_URL,
+        protocol=2,  # of what RESP3 pushes redis-py makes a text for its log, read or not: ten times the cost
         socket_connect_timeout=1.0,
         socket_timeout=2 * PING_SECONDS,
         retry=Retry(NoBackoff(), 0),  # the hub does that, and reads the log meanwhile
