@@ -1,12 +1,14 @@
 """The ring: the newest events in memory, so that most replays read no table.
 
-It holds every event in (`start`, `end`], all channels; bounded by count and by bytes.
+It holds every event in (`start`, `end`], all channels; bounded by count and by bytes. Which channels they are
+of is noted when somebody asks: most that come on a busy day go again before anybody did.
 """
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
+from itertools import islice
 
 from streams.batch import Published
 
@@ -28,23 +30,16 @@ class Ring:
         self.bytes = 0
         self._events: deque[Published] = deque()
         self._lanes: dict[str, deque[Published]] = {}
+        self._unsorted = 0  # of the newest events: not in their lanes yet
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def extend(self, events: Iterable[Published], last: int) -> None:
+    def extend(self, events: Sequence[Published], last: int) -> None:
         """Take the events that follow, up to and including position `last`."""
-        lanes = self._lanes
-        for event in events:
-            _, channels, frame = event
-            self._events.append(event)
-            self.bytes += len(frame) + OVERHEAD_BYTES
-            for channel in channels:
-                lane = lanes.get(channel)
-                if lane is None:
-                    lanes[channel] = deque((event,))
-                else:
-                    lane.append(event)
+        self._events.extend(events)
+        self._unsorted += len(events)
+        self.bytes += sum([len(event.frame) for event in events]) + OVERHEAD_BYTES * len(events)
         self.end = last
         self._drop()
 
@@ -60,12 +55,23 @@ class Ring:
         while events and (len(events) > most or size > most_bytes or events[0].position < below):
             self.start, channels, frame = events.popleft()
             size -= len(frame) + OVERHEAD_BYTES
+            if len(events) < self._unsorted:
+                self._unsorted -= 1
+                continue
             for channel in channels:
                 lane = lanes[channel]
                 lane.popleft()
                 if not lane:
                     del lanes[channel]
         self.bytes = size
+
+    def _sort(self) -> None:
+        """Put what came since somebody asked last into its lanes."""
+        newest = list(islice(reversed(self._events), self._unsorted))
+        self._unsorted = 0
+        for event in reversed(newest):
+            for channel in event.channels:
+                self._lanes.setdefault(channel, deque()).append(event)
 
     def after(self, channels: Iterable[str], position: int) -> list[Published]:
         """Return the events of the channels above a position (which must be in the ring), in order."""
@@ -85,6 +91,7 @@ class Ring:
         return frames, max(self.end, position)
 
     def _after(self, channels: Iterable[str], position: int) -> Iterator[Published]:
+        self._sort()
         found = [self._lanes[channel] for channel in channels if channel in self._lanes]
         lanes = [_above(lane, position) for lane in found if lane[-1].position > position]
         if len(lanes) == 1:

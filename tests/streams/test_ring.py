@@ -68,3 +68,21 @@ def test_a_batch_reads_back():
 def test_a_message_that_is_no_batch_is_refused(message):
     with pytest.raises(ValueError, match="not a batch"):
         Batch.unpack(message)
+
+
+@pytest.mark.parametrize("asked", [(), (2,), (5,), (2, 5, 7)])
+def test_what_it_holds_does_not_depend_on_when_it_was_asked(asked):
+    """Events are sorted by channel only when somebody asks: before, between or after those that it drops."""
+    ring = Ring(max_events=4, max_bytes=10**6)
+    for n in range(1, 9):
+        ring.extend([event(2 * n - 1, "a"), event(2 * n, "a", "b")], 2 * n)
+        if n in asked:
+            ring.after(["a"], ring.start)
+    ring.forget_below(14)
+    assert (ring.start, len(ring), ring.bytes) == (13, 3, 3 * (10 + OVERHEAD_BYTES))
+    assert positions(ring.after(["a"], 13)) == [14, 15, 16]
+    assert positions(ring.after(["b"], 13)) == [14, 16]
+    ring.forget_below(100)
+    assert ring.after(["a", "b"], 16) == []
+    ring.extend([event(17, "b")], 17)
+    assert positions(ring.after(["a", "b"], 16)) == [17]
