@@ -37,7 +37,7 @@ def hand_out(hub: "Hub", events: Sequence[Published]) -> None:
         taken = 0
         for channel in channels:
             readers = of(channel)
-            if len(found) == 1:
+            if len(found) == len(channels) == 1:
                 taken += hand(readers, frames, first, last)
             else:
                 for reader in readers:

@@ -11,8 +11,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Collection
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -20,6 +18,7 @@ from django.conf import settings
 from streams import sse
 
 if TYPE_CHECKING:
+    from streams.audience import Crowd
     from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -57,27 +56,27 @@ class Parked:
             there.discard(subscriber)
         subscriber.due = 0
 
-    def hand(self, readers: "Collection[Subscriber]", frames: bytes, first: int, last: int) -> int:
-        """Push a run that is all there is in its batch; return how many took it.
+    def hand(self, readers: "Crowd", frames: bytes, first: int, last: int) -> int:
+        """Push a run that is all there is in its batch, and goes to these alone; return how many took it.
 
-        As `push` and `send` do, but in one step where a stream is parked and has nothing unsent: of what a
-        delivery costs, this is all that is not the kernel's.
+        As `push` and `send` do, but in one step where nothing is unsent: of what a delivery costs, this is
+        all that is not the kernel's, so of the readers who are parked nothing is touched but their sockets.
         """
-        taken, now, wire = 0, self.now(), sse.chunked(frames)
-        each = iter(readers)
-        for reader in islice(each, AT_ONCE if len(wire) <= settings.STREAMS_WRITE_BYTES else 0):
-            outlet = reader.outlet
-            if outlet is None or reader.buffer or first <= reader.position:
-                taken += reader.push(frames, first, last)
-            else:
-                reader.position = last
-                reader.moved = now
-                try:
-                    outlet.write(wire)
-                    taken += 1
-                except Exception:
-                    _give_up(reader)
-        return taken + sum(reader.push(frames, first, last) for reader in each)
+        wire = sse.chunked(frames)
+        if self.unsent or len(readers) > AT_ONCE or len(wire) > settings.STREAMS_WRITE_BYTES:
+            return sum([reader.push(frames, first, last) for reader in readers])
+        writes = readers.sort() if readers.writes is None else readers.writes
+        others = readers.others
+        failed = []
+        for write in writes:
+            try:
+                write(wire)
+            except Exception:
+                failed.append(write)
+        readers.handed_at = self.now()
+        for reader in [each for each in readers if each.outlet is not None and each.outlet.write in failed]:
+            _give_up(reader)
+        return len(writes) - len(failed) + sum([reader.push(frames, first, last) for reader in others])
 
     @staticmethod
     def write(subscriber: "Subscriber", data: bytes) -> None:
@@ -129,15 +128,27 @@ class Parked:
                 number += 1
                 for count, subscriber in enumerate(self._due.pop(number, ()), start=1):
                     subscriber.due = 0
-                    subscriber.look_after(now)
+                    self.look_at(subscriber, now)
                     if not count % AT_ONCE:
                         await asyncio.sleep(0)
+
+    def look_at(self, subscriber: "Subscriber", now: float) -> None:
+        """Give a stream its sign of life, where it is time, or its end."""
+        if subscriber.outlet is None or subscriber.expire():
+            return
+        subscriber.moved = max(subscriber.moved, subscriber.hub.audience.handed_at(subscriber.channels))
+        cursor = subscriber.proven
+        if cursor is not None and now - subscriber.moved >= subscriber.heartbeat:
+            subscriber.moved = now
+            self.write(subscriber, sse.heartbeat(cursor))
+        self.add(subscriber)
 
 
 def _give_up(subscriber: "Subscriber") -> None:
     """Cut off who missed something by now; soon, for the hub may be amid its readers."""
     logger.exception("A parked stream failed.")
-    outlet, subscriber.outlet, subscriber.live = subscriber.outlet, None, False
+    outlet, subscriber.live = subscriber.outlet, False
+    subscriber.unpark()
     loop = asyncio.get_running_loop()
     loop.call_soon(subscriber.leave)
     if outlet is not None:

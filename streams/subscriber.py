@@ -200,25 +200,25 @@ class Subscriber:
         """Have what is pushed go straight out from now on, where nothing else is to be done; tell whether."""
         if not self.live or self.buffer or self._told or self._untold or self._ended or self._reset:
             return False
+        if self.position > self.hub.position:  # what the hub will hand out by then is not for this one
+            return False
         self.outlet = outlet
+        self.hub.audience.sort_again(self)
         self.hub.parked.add(self)
         return True
+
+    def unpark(self) -> None:
+        """End that; twice is once."""
+        if self.outlet is not None:
+            self.outlet = None
+            self.hub.audience.sort_again(self)
 
     def stir(self) -> None:
         """Have the response go on: there is something to do that may have to wait."""
         if self.outlet is not None:
-            self.outlet = None
+            self.unpark()
             if self.on_stir is not None:
                 self.on_stir()
-
-    def look_after(self, now: float) -> None:
-        """Give a parked stream its sign of life, where it is time, or its end."""
-        if self.outlet is None or self.expire():
-            return
-        if now - self.moved >= self.heartbeat and not self.buffer:
-            self.moved = now
-            self.hub.parked.write(self, sse.heartbeat(self._cursor()))
-        self.hub.parked.add(self)
 
     @property
     def next_look(self) -> float:
@@ -284,7 +284,7 @@ class Subscriber:
 
     def leave(self) -> None:
         """Leave the hub; twice is once."""
-        self.outlet = None
+        self.unpark()
         self.hub.parked.discard(self)
         self.hub.leave(self)
 

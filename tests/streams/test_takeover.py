@@ -132,14 +132,75 @@ async def test_a_parked_stream_gives_signs_of_life_and_moves_its_cursor(hub, ope
     assert stream.read[-1].id == str(hub.cursor)
 
 
+async def test_who_was_handed_something_needs_no_sign_of_life(hub, opened, settings):
+    settings.STREAMS_HEARTBEAT_SECONDS = 10
+    stream = await opened(ITEM, "item:2")
+    stream.subscriber.moved = hub.parked.now() - 11
+    push(hub)
+    hub.parked.look_at(stream.subscriber, hub.parked.now())
+    assert stream.frames()[-1].event == "StreamTested"
+    hub.parked.look_at(stream.subscriber, hub.parked.now() + 11)
+    assert stream.frames()[-1].comment
+
+
+async def test_each_gets_each_event_once_whoever_comes_goes_or_is_slow_between_two(hub, opened):
+    """Of a crowd it is noted how each is written to, until one of them changes."""
+    first = hub.position + 1
+    crowd = [await opened() for _ in range(3)]
+    slow, since, left = await opened(room=1), {}, {}
+    for number in range(12):
+        push(hub)
+        if number % 3 == 0:
+            late = await opened()
+            since[late] = hub.position + 1
+        elif number % 3 == 1 and crowd:
+            left[leaver := crowd.pop()] = hub.position
+            leaver.pipe.owner.lost()
+        elif number % 2:
+            slow.frames()
+            await asyncio.sleep(0)
+    for _ in range(30):
+        slow.frames()
+        await asyncio.sleep(0)
+    assert slow.events() == list(range(first, hub.position + 1))
+    assert [each.events() for each in since] == [list(range(n, hub.position + 1)) for n in since.values()]
+    assert [each.events() for each in left] == [list(range(first, n + 1)) for n in left.values()]
+
+
+async def test_an_event_of_two_channels_is_written_once_to_who_reads_both(hub, opened):
+    both, one = await opened("item:1", "item:2"), await opened("item:2")
+    event = published(hub, hub.position + 1, channel="item:1")._replace(channels=("item:1", "item:2"))
+    hub.apply(Batch(hub.epoch, hub.position, event.position, (event,)))
+    assert both.events() == one.events() == [event.position]
+
+
+async def test_who_has_read_further_than_the_hub_is_not_written_it_again(hub, opened):
+    """As after a replay from a log of which the hub has not heard the end."""
+    stream = await opened(room=1)
+    push(hub)  # it is full, and not parked
+    await asyncio.sleep(0)
+    stream.subscriber.position = hub.position + 2
+    stream.frames()
+    await asyncio.sleep(0)
+    stream.pipe.room = 100
+    seen = stream.events()
+    push(hub)
+    push(hub)
+    await asyncio.sleep(0)
+    assert stream.events() == seen
+    push(hub)
+    await asyncio.sleep(0)
+    assert stream.events() == [*seen, hub.position]
+
+
 async def test_what_waits_to_be_sent_is_not_passed_by_a_heartbeat(hub, opened, monkeypatch):
     monkeypatch.setattr(parked, "AT_ONCE", 1)
-    crowd = [await opened() for _ in range(3)]
-    push(hub)  # to one at once, to one in the first slice
+    crowd = [await opened() for _ in range(2)]
+    push(hub)  # to one in the first slice
     [waiting] = [stream for stream in crowd if not stream.events()]
     assert waiting.subscriber.buffer
     waiting.subscriber.moved = -1e9
-    waiting.subscriber.look_after(hub.parked.now())
+    hub.parked.look_at(waiting.subscriber, hub.parked.now())
     assert waiting.events() == []
     assert not any(frame.comment for frame in waiting.read)
     await asyncio.sleep(0)
@@ -151,7 +212,7 @@ async def test_a_crowd_is_sent_to_in_slices_and_in_order(hub, opened, monkeypatc
     crowd = [await opened() for _ in range(7)]
     first = hub.position + 1
     push(hub)
-    assert sum(bool(stream.events()) for stream in crowd) == 4  # at once, and in the first slice
+    assert sum(bool(stream.events()) for stream in crowd) == 2  # the first slice
     push(hub)
     for _ in range(5):
         await asyncio.sleep(0)
@@ -272,7 +333,7 @@ async def test_one_that_cannot_be_written_to_is_cut_off_and_nobody_else_minds(hu
             stream.subscriber.tell(Transient(ITEM, "key", b"event: Told\ndata: 1\n\n"))
         elif by == "a sign of life":
             stream.subscriber.moved = -1e9
-            stream.subscriber.look_after(hub.parked.now())
+            hub.parked.look_at(stream.subscriber, hub.parked.now())
     if by == "a push":
         push(hub)
     elif by == "pushes":
