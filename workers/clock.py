@@ -2,7 +2,7 @@
 
 Each Celery worker ticks by itself, in threads of its main process that begin before it has
 reached its broker: one places and publishes, one reacts, one sees to jobs, one begins the broadcasts
-whose time has come. Tasks only make it sooner. Another looks out for transactions that stay open.
+whose time has come. Hints only make it sooner. Another looks out for transactions that stay open.
 """
 
 import logging
@@ -16,14 +16,22 @@ from celery import bootsteps
 from django.conf import settings
 from django.db import connection
 
+from workers.wake import PLACE, Ear
+
 logger = logging.getLogger(__name__)
+
+JITTER = 0.1  # of a tick's time: the clocks of many workers must not tick together
+# Between two placings, however many hints there are: under load it makes fewer of them, each of more, and
+# what comes alone does not wait for it.
+GATHER_SECONDS = 0.004
 
 
 class Ticker(threading.Thread):
-    """Calls a function again and again, whatever it raises."""
+    """Calls a function again and again, whatever it raises; with a `hint` also as soon as there is one."""
 
-    def __init__(self, name: str, work: Callable[[], object], *, seconds: float) -> None:
+    def __init__(self, name: str, work: Callable[[], object], *, seconds: float, hint: str = "") -> None:
         super().__init__(name=f"tickertape-{name}", daemon=True)
+        self._hint = hint
         self._work = work
         self._seconds = seconds
         self._stopping = threading.Event()
@@ -31,12 +39,16 @@ class Ticker(threading.Thread):
 
     def run(self) -> None:
         """Tick until told to stop."""
+        wait: Callable[[float], object] = self._stopping.wait
+        if self._hint:
+            longest = self._seconds * (1 + JITTER)
+            wait = Ear(self._hint, gather=GATHER_SECONDS, longest=longest, otherwise=wait).wait
         while not self._stopping.is_set():
             began = time.monotonic()
             self._tick()
             # From tick to tick, not from its end: a Redis that hangs must not make placing rarer.
-            wait = self._seconds * random.uniform(0.9, 1.1)  # noqa: S311
-            self._stopping.wait(max(0.05, wait - (time.monotonic() - began)))
+            seconds = self._seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            wait(max(0.05, seconds - (time.monotonic() - began)))
         connection.close()
 
     def _tick(self) -> None:
@@ -81,7 +93,7 @@ class Clock(bootsteps.StartStopStep):  # type: ignore[misc]
 
         seconds = settings.WORKERS_CLOCK_SECONDS
         self._tickers = [
-            Ticker("sequencer", sequencer.run, seconds=seconds),
+            Ticker("sequencer", sequencer.run, seconds=seconds, hint=PLACE),
             Ticker("reactions", reactions.run, seconds=seconds),
             Ticker("jobs", jobs.look, seconds=seconds),
             Ticker("broadcasts", broadcasts.begin_due, seconds=seconds),

@@ -13,7 +13,7 @@ fails it is given ever fewer, so that in the end just the event that it fails wi
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, TypeVar, overload
@@ -102,6 +102,11 @@ def reaction(to: type[EventType], *, together: bool = False) -> Callable[[Any], 
 def registered() -> Sequence[Reaction]:
     """Return every reaction, in the order of registration."""
     return tuple(_reactions.values())
+
+
+def types() -> Set[str]:
+    """Return the names of the types of event that anything reacts to."""
+    return {each.type.name() for each in _reactions.values()}
 
 
 def run() -> int:

@@ -1,4 +1,4 @@
-"""The sequencer: place what was committed, tell Redis, and say so to the reactions.
+"""The sequencer: place what was committed, tell Redis, and wake the reactions where one answers it.
 
 `run` is idempotent and may run anywhere at any time, also many at once: placing takes turns in
 the database, publishing moves "published up to N" and the message in one atomic step of Redis,
@@ -23,6 +23,7 @@ from redis.retry import Retry
 from events import log
 from events.cursor import Cursor
 from streams.batch import Batch, mark_key, published_key, redis_channel
+from workers import reactions, wake
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ class Publisher:
                 known = self._move(key, known, page.oldest - 1, b"")
                 continue
             known = self._move(key, known, page.covered_to, Batch.of(page).pack())
+            if not reactions.types().isdisjoint(entry.type for entry in page.entries):
+                wake.waker().wake(wake.REACT)
 
     def _left(self, key: str) -> bytes | None:
         """Return the N that we left just now. Where another moved it since, Redis says so as it refuses."""

@@ -1,5 +1,7 @@
 """The tasks' entry points: each does all the work there is, so it takes nothing and may come twice."""
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,18 +14,18 @@ from events import retention
 from workers import digest, jobs, reactions, sequencer, wake
 
 # Of a task that goes on finding work: less than the life of the flag that hides hints, and so little that
-# where a worker has one process only, what reacts does not hold up what places.
+# where a worker has one process only, what reacts does not hold up what else there is.
 LINGER_SECONDS = 0.1
-IDLE_SECONDS = 0.05  # without finding any: looking so long costs what one hint by way of the broker does
-PAUSE_SECONDS = 0.004  # between two looks
+IDLE_SECONDS = 0.05  # without finding any
+PAUSE_SECONDS = 0.004  # between two looks, at least
 KEEP_SECONDS = 60.0  # of each run: a child that prunes does nothing else
 DIGEST_SECONDS = 60.0  # of each run, as above
 
 
 @shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
 def place() -> None:
-    """Place and publish what was committed; have it reacted to."""
-    _linger(wake.PLACE, _place)
+    """Place and publish what was committed, for those of the release before, who ask for it by a task."""
+    _work(sequencer.run)
 
 
 @shared_task(name=wake.REACT)  # type: ignore[untyped-decorator]
@@ -32,29 +34,34 @@ def react() -> None:
     _linger(wake.REACT, lambda: _work(reactions.run))
 
 
-def _place() -> int:
-    placed = _work(sequencer.run)
-    if placed and reactions.registered():
-        wake.waker().wake(wake.REACT)
-    return placed
-
-
 def _linger(task: str, look: Callable[[], int]) -> None:
-    """Look for work, and where there was some, again for a while; then, hints no longer hidden, once more.
+    """Look for work, and where there was some, for a while as soon as there is more.
 
-    So many commits cost one hint, and what is committed meanwhile need not wait for one.
+    Then, hints no longer hidden, once more. So many commits cost one task, and none is overlooked.
     """
     until = time.monotonic() + LINGER_SECONDS
     wake.waker().hold(task)
     try:
         idle_at = time.monotonic() + IDLE_SECONDS if look() else 0.0
-        while time.monotonic() < min(until, idle_at):
-            time.sleep(PAUSE_SECONDS)
-            if look():
+        while (left := min(until, idle_at) - time.monotonic()) > 0:
+            if _ear(task).wait(left) and look():
                 idle_at = time.monotonic() + IDLE_SECONDS
     finally:
         wake.waker().clear(task)
     look()
+
+
+_here = threading.local()  # a connection must not be shared between threads or forks
+
+
+def _ear(task: str) -> wake.Ear:
+    """Return what hears of a task's work here."""
+    if getattr(_here, "pid", None) != os.getpid():
+        _here.pid, _here.ears = os.getpid(), {}
+    if task not in _here.ears:
+        _here.ears[task] = wake.Ear(task, gather=PAUSE_SECONDS, longest=LINGER_SECONDS)
+    found: wake.Ear = _here.ears[task]
+    return found
 
 
 @shared_task(name=wake.JOBS)  # type: ignore[untyped-decorator]

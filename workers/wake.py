@@ -1,14 +1,17 @@
-"""Hints that there is work, as Celery tasks: they can neither fail nor hold up who gives them.
+"""Hints that there is work: they can neither fail nor hold up who gives them.
 
 A thread of its own sends them, so a request waits for nothing: not for Redis, not for a name
-to resolve. A hint is coalesced by a flag in Redis that expires, and that its task clears
-before it looks for work for the last time; so a burst of commits costs one task, and none is overlooked.
+to resolve. Who places waits for them all the time, by an `Ear`: a list in Redis that holds one at the
+most, so a burst of commits costs one. For other work nobody waits before it is there: its hint is a
+Celery task, coalesced by a flag in Redis that expires, and that its task clears before it looks for work
+for the last time; so none is overlooked. While the flag is up, the task hears of more by an `Ear`, too.
 Without a hint the workers' clocks find the work within half a second or so.
 """
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +31,16 @@ logger = logging.getLogger(__name__)
 FLAG_SECONDS = 0.5
 PAUSE_SECONDS = (0.25, 0.5)  # no tries for so long after a failure, doubling: soon live after its return
 
+HEAR_SECONDS = 0.1  # in which Redis must say that a wait is over, or it counts as hung
+
 PLACE = "workers.place"
 REACT = "workers.react"
 JOBS = "workers.jobs"
+TASKS = (REACT, JOBS)  # whose hint is a Celery task
+HEARD = (PLACE, REACT)  # whose hint an Ear hears
+
+# KEYS: the list of a hint. One that nobody took yet is as good as two.
+HINT = "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('LPUSH', KEYS[1], 1) end"
 
 
 class Waker:
@@ -40,6 +50,7 @@ class Waker:
         seconds = settings.WORKERS_WAKE_SECONDS
         limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         self._redis = redis.Redis.from_url(settings.REDIS_URL, retry=Retry(NoBackoff(), 0), **limits)
+        self._hint = self._redis.register_script(HINT)
         self._broker: Any = Connection(  # type: ignore[no-untyped-call]
             settings.CELERY_BROKER_URL,
             transport_options={**limits, "retry_on_timeout": False, "max_retries": 0},
@@ -51,7 +62,7 @@ class Waker:
         self._thread.start()
 
     def wake(self, task: str) -> None:
-        """Have a task run soon."""
+        """Have work looked for soon."""
         self._wanted.add(task)
         self._given.set()
 
@@ -99,13 +110,68 @@ class Waker:
                 self._stopping.wait(pause)
 
     def _send(self, task: str) -> None:
-        """Send a task, unless one is due already."""
-        if self._redis.set(_flag(task), 1, nx=True, px=int(FLAG_SECONDS * 1000)):
+        """Send a task, unless one is due already; tell who waits."""
+        if task in TASKS and self._redis.set(_flag(task), 1, nx=True, px=int(FLAG_SECONDS * 1000)):
             current_app.send_task(task, connection=self._broker, retry=False, expires=30)
+        elif task in HEARD:
+            # Where a flag went meanwhile, its task looks once more after this commit.
+            self._hint(keys=[_hint(task)])
+
+
+class Ear:
+    """Waits for the hints of one kind of work; a thread's own, and of several one gets each."""
+
+    def __init__(
+        self, task: str, *, gather: float, longest: float, otherwise: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._task = task
+        self._gather = gather
+        self._otherwise = otherwise  # waits where Redis is away
+        self._redis = redis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=longest + HEAR_SECONDS,
+            socket_connect_timeout=settings.WORKERS_WAKE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._deaf_until = self._went_at = 0.0
+
+    def wait(self, seconds: float) -> bool:
+        """Return as soon as there is a hint, or after so long; and whether there was one.
+
+        But not before `gather` has passed since the last time: who is told of much does it together.
+        """
+        until = time.monotonic() + seconds
+        if (rest := self._went_at + self._gather - time.monotonic()) > 0:
+            time.sleep(min(rest, seconds))
+        heard = self._hear(until)
+        if not heard and (rest := until - time.monotonic()) > 0:
+            self._otherwise(rest)
+        self._went_at = time.monotonic()
+        return heard
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._redis.close()
+
+    def _hear(self, until: float) -> bool:
+        now = time.monotonic()
+        if now < self._deaf_until:
+            return False
+        try:
+            # For 0 Redis would wait for ever.
+            return self._redis.blpop([_hint(self._task)], timeout=max(until - now, 0.001)) is not None
+        except (RedisError, OSError) as error:
+            self._deaf_until = time.monotonic() + PAUSE_SECONDS[-1]
+            logger.debug("Hints cannot be heard.", extra={"error": type(error).__name__})
+            return False
 
 
 def _flag(task: str) -> str:
     return f"{settings.REDIS_PREFIX}:wake:{task}"
+
+
+def _hint(task: str) -> str:
+    return f"{settings.REDIS_PREFIX}:hint:{task}"
 
 
 _wakers: dict[int, Waker] = {}  # by process: neither a thread nor a connection crosses a fork

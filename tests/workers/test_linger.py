@@ -1,15 +1,18 @@
 """A task that finds work stays a while: what is committed meanwhile needs no hint of its own."""
 
-import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from events import log
 from tests.stack import eventually
-from workers import reactions, tasks, wake
+from tests.workers.conftest import WorkTested
+from workers import reactions, sequencer, tasks, wake
+from workers.reactions import reaction
 from workers.wake import Waker
+
+FLAG = "tickertape:wake:workers.react"
+HINT = "tickertape:hint:workers.react"
 
 
 @pytest.fixture
@@ -19,41 +22,41 @@ def waker(valkey_client):
     made.stop()
 
 
+@pytest.fixture(autouse=True)
+def _own_ears():
+    """None of an earlier test's settings."""
+    tasks._here.__dict__.clear()
+
+
 @pytest.fixture
-def flagged(valkey_client):
-    return lambda: valkey_client.exists("tickertape:wake:workers.place")
+def queued(valkey_client, settings):
+    return lambda: valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE)
 
 
-def test_what_is_committed_while_it_lingers_is_placed_without_another_task(
-    start, append, waker, flagged, valkey_client, settings, monkeypatch, in_thread
+def test_what_comes_while_it_lingers_is_looked_for_at_once_without_another_task(
+    start, waker, valkey_client, queued, monkeypatch, in_thread
 ):
-    pausing, go_on = threading.Event(), threading.Event()
-
-    def pause(seconds):
-        pausing.set()
-        assert go_on.wait(20)
-
-    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     monkeypatch.setattr(tasks, "LINGER_SECONDS", 30)
     monkeypatch.setattr(tasks, "IDLE_SECONDS", 10)
     monkeypatch.setattr(wake, "FLAG_SECONDS", 60)
-    monkeypatch.setattr(reactions, "_reactions", {})  # what they are woken by is no matter here
-    append(1)
-    thread = in_thread(tasks.place)
-    assert pausing.wait(20)
-    assert log.head().position == start + 1
-    assert flagged()
-    valkey_client.delete(settings.CELERY_TASK_DEFAULT_QUEUE)
-    append(2)
-    waker.wake(wake.PLACE)
-    eventually(lambda: not waker._wanted and not waker._given.is_set())
-    monkeypatch.setattr(tasks, "IDLE_SECONDS", 0)
-    go_on.set()
+    looks = []
+
+    def look():
+        looks.append(time.monotonic())
+        if len(looks) == 2:
+            monkeypatch.setattr(tasks, "IDLE_SECONDS", 0)
+        return 1
+
+    thread = in_thread(lambda: tasks._linger(wake.REACT, look))
+    eventually(lambda: looks and valkey_client.info("clients")["blocked_clients"])
+    assert valkey_client.exists(FLAG)
+    waker.wake(wake.REACT)
     thread.join(20)
 
-    assert log.head().position == start + 2
-    assert valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE) == 0
-    assert not flagged()
+    assert len(looks) == 3, "the first, that for the hint, and the last"
+    assert looks[1] - looks[0] < 5, "it did not wait its time"
+    assert queued() == 0
+    assert not valkey_client.exists(FLAG)
 
 
 def test_what_is_committed_before_the_flag_goes_is_found_in_the_last_look(start, append, monkeypatch):
@@ -66,7 +69,7 @@ def test_what_is_committed_before_the_flag_goes_is_found_in_the_last_look(start,
         clear(self, task)
 
     monkeypatch.setattr(wake.Waker, "clear", late)
-    tasks._linger(wake.PLACE, lambda: looks.append(log.place().count))
+    tasks._linger(wake.REACT, lambda: looks.append(log.place().count))
 
     assert looks == [0, 1]
 
@@ -78,6 +81,7 @@ def test_it_ends_though_there_is_always_more(start, append, monkeypatch, valkey_
 
     def always():
         looks.append(1)
+        valkey_client.lpush(HINT, 1)
         return 1
 
     began = time.monotonic()
@@ -89,30 +93,56 @@ def test_it_ends_though_there_is_always_more(start, append, monkeypatch, valkey_
 
 def test_it_ends_soon_where_there_is_no_more(start, append, monkeypatch, valkey_client):
     looks = []
+    valkey_client.lpush(HINT, *[1] * 1000)
 
     def once():
         looks.append(time.monotonic())
         return len(looks) == 1
 
-    tasks._linger(wake.PLACE, once)
+    began = time.monotonic()
+    tasks._linger(wake.REACT, once)
     assert 2 <= len(looks) <= tasks.IDLE_SECONDS / tasks.PAUSE_SECONDS + 3
+    assert time.monotonic() - began < 5
     looks.clear()
-    tasks._linger(wake.PLACE, lambda: looks.append(1) or 0)
+    tasks._linger(wake.REACT, lambda: looks.append(1) or 0)
     assert len(looks) == 2, "nothing was there at all"
+
+
+def test_without_redis_it_ends_as_soon(start, settings, monkeypatch):
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    looks = []
+    began = time.process_time()
+    tasks._linger(wake.REACT, lambda: looks.append(1) or 1)
+    assert len(looks) == 2, "nobody said that there is more"
+    assert time.process_time() - began < tasks.IDLE_SECONDS, "it slept"
 
 
 def test_a_flag_outlives_who_keeps_it_up():
     assert tasks.IDLE_SECONDS < tasks.LINGER_SECONDS < wake.FLAG_SECONDS
 
 
-def test_both_tasks_linger(start, append, monkeypatch):
-    """And do just what their clocks do."""
+def test_the_task_that_reacts_lingers(start, append, monkeypatch):
+    """And does just what its clock does."""
     seen = []
     monkeypatch.setattr(tasks, "_linger", lambda task, look: seen.append((task, look())))
     monkeypatch.setattr(reactions, "_reactions", {})
+    reactions.run()
     append(1, 2)
-    tasks.place()
+    log.place()
     tasks.react()
 
-    assert [task for task, _ in seen] == [wake.PLACE, wake.REACT]
-    assert seen[0][1] == 2
+    assert seen == [(wake.REACT, 2)]
+
+
+def test_only_what_something_answers_wakes_the_reactions(start, append, monkeypatch, valkey_client):
+    woken = []
+    monkeypatch.setattr(wake.Waker, "wake", lambda self, task: woken.append(task))
+    monkeypatch.setattr(reactions, "_reactions", {})
+    sequencer._here.__dict__.clear()
+    append(1)
+    sequencer.run()
+    assert wake.REACT not in woken
+    reaction(to=WorkTested)(lambda cause: None)
+    append(1)
+    sequencer.run()
+    assert woken.count(wake.REACT) == 1

@@ -11,7 +11,8 @@ from events import log
 from tests.stack import eventually
 from tests.workers.conftest import WorkTested
 from workers import wake
-from workers.wake import Waker
+from workers.clock import Ticker
+from workers.wake import Ear, Waker
 
 
 @pytest.fixture
@@ -34,6 +35,26 @@ def queued(valkey_client, settings):
     return lambda: valkey_client.llen(settings.CELERY_TASK_DEFAULT_QUEUE)
 
 
+@pytest.fixture
+def hinted(valkey_client):
+    """How many hints to place wait for somebody who hears them."""
+    return lambda: valkey_client.llen("tickertape:hint:workers.place")
+
+
+@pytest.fixture
+def make_ear(valkey_client, settings):
+    """Make ears of the test's own."""
+    made = []
+
+    def make(task=wake.PLACE, *, gather=0.0, longest=20.0, **more):
+        made.append(Ear(task, gather=gather, longest=longest, **more))
+        return made[-1]
+
+    yield make
+    for ear in made:
+        ear.close()
+
+
 def settled(waker):
     """Wait until a waker has dealt with all it was told."""
     eventually(lambda: not waker._wanted and not waker._given.is_set())
@@ -43,7 +64,7 @@ def settled(waker):
 def test_a_burst_of_wakes_is_one_task(make_waker, queued):
     waker = make_waker()
     for _ in range(20):
-        waker.wake(wake.PLACE)
+        waker.wake(wake.REACT)
     settled(waker)
     assert queued() == 1
 
@@ -51,7 +72,7 @@ def test_a_burst_of_wakes_is_one_task(make_waker, queued):
 def test_wakes_of_several_processes_are_one_task(make_waker, queued):
     wakers = [make_waker() for _ in range(3)]
     for waker in wakers:
-        waker.wake(wake.PLACE)
+        waker.wake(wake.REACT)
     for waker in wakers:
         settled(waker)
     assert queued() == 1
@@ -59,26 +80,140 @@ def test_wakes_of_several_processes_are_one_task(make_waker, queued):
 
 def test_a_wake_after_the_work_was_begun_is_another_task(make_waker, queued):
     waker = make_waker()
-    waker.wake(wake.PLACE)
+    waker.wake(wake.REACT)
     eventually(lambda: queued() == 1)
-    waker.clear(wake.PLACE)
-    waker.wake(wake.PLACE)
+    waker.clear(wake.REACT)
+    waker.wake(wake.REACT)
     eventually(lambda: queued() == 2)
 
 
 def test_a_flag_whose_task_was_lost_expires(make_waker, valkey_client):
     waker = make_waker()
-    waker.wake(wake.PLACE)
+    waker.wake(wake.REACT)
     settled(waker)
-    assert 0 < valkey_client.pttl("tickertape:wake:workers.place") <= 1000
+    assert 0 < valkey_client.pttl("tickertape:wake:workers.react") <= 1000
 
 
 def test_tasks_of_different_names_do_not_hide_each_other(make_waker, queued):
     waker = make_waker()
-    waker.wake(wake.PLACE)
     waker.wake(wake.REACT)
+    waker.wake(wake.JOBS)
     settled(waker)
     assert queued() == 2
+
+
+def test_a_burst_of_wakes_to_place_is_one_hint_and_no_task(make_waker, queued, hinted):
+    waker = make_waker()
+    for _ in range(20):
+        waker.wake(wake.PLACE)
+        eventually(lambda: not waker._wanted)
+    settled(waker)
+    assert (hinted(), queued()) == (1, 0)
+
+
+def test_a_hint_given_before_anybody_heard_is_heard(make_waker, make_ear):
+    waker = make_waker()
+    waker.wake(wake.PLACE)
+    settled(waker)
+    ear = make_ear()
+    assert ear.wait(20)
+    assert not ear.wait(0.01), "it was one"
+
+
+def test_who_waits_hears_a_hint_at_once(make_waker, make_ear, valkey_client, in_thread):
+    ear, heard = make_ear(), []
+    thread = in_thread(lambda: heard.append(ear.wait(20)))
+    eventually(lambda: valkey_client.info("clients")["blocked_clients"])
+    began = time.monotonic()
+    make_waker().wake(wake.PLACE)
+    thread.join(20)
+    assert heard == [True]
+    assert time.monotonic() - began < 5, "it did not wait its time"
+
+
+def test_of_several_who_wait_each_hint_wakes_one(make_waker, make_ear, valkey_client, in_thread):
+    heard = []
+    for ear in (make_ear(), make_ear()):
+        in_thread(lambda ear=ear: heard.append(ear.wait(20)))
+    eventually(lambda: valkey_client.info("clients")["blocked_clients"] == 2)
+    waker = make_waker()
+    waker.wake(wake.PLACE)
+    eventually(lambda: heard == [True])
+    assert valkey_client.info("clients")["blocked_clients"] == 1
+    waker.wake(wake.PLACE)
+    eventually(lambda: heard == [True, True])
+
+
+def test_hints_that_come_fast_are_heard_together(make_waker, make_ear):
+    waker, ear = make_waker(), make_ear(gather=0.2)
+    waker.wake(wake.PLACE)
+    began = time.monotonic()
+    assert ear.wait(20)
+    assert time.monotonic() - began < 0.2, "the first does not wait"
+    waker.wake(wake.PLACE)
+    assert ear.wait(20)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_hint_for_the_reactions_goes_to_who_is_at_it_and_is_no_task(make_waker, make_ear, queued):
+    waker = make_waker()
+    waker.hold(wake.REACT)
+    waker.wake(wake.REACT)
+    assert make_ear(wake.REACT).wait(20)
+    assert queued() == 0
+
+
+@pytest.mark.parametrize("way", ["refused", "hung"])
+def test_without_redis_waiting_takes_its_time_and_little_more(make_ear, settings, hung_port, way):
+    settings.REDIS_URL = "redis://127.0.0.1:" + {"refused": "1", "hung": str(hung_port)}[way]
+    rests = []
+    ear = make_ear(longest=0.2, otherwise=lambda seconds: [rests.append(seconds), time.sleep(seconds)])
+    for _ in range(3):
+        began = time.monotonic()
+        assert not ear.wait(0.2)
+        assert 0.19 < time.monotonic() - began < 0.2 + 3 * wake.HEAR_SECONDS
+    assert rests
+
+
+def test_who_waits_hears_again_when_redis_is_back(make_waker, make_ear, settings, monkeypatch):
+    url, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1"
+    ear = make_ear()
+    assert not ear.wait(0.01)
+    settings.REDIS_URL = url
+    monkeypatch.setattr(ear, "_redis", make_ear()._redis)
+    make_waker().wake(wake.PLACE)
+    eventually(lambda: ear.wait(0.1))
+
+
+def test_a_clock_ticks_at_once_when_there_is_a_hint(make_waker, valkey_client):
+    ticked = threading.Semaphore(0)
+    ticker = Ticker("test", ticked.release, seconds=2.0, hint=wake.PLACE)
+    ticker.start()
+    try:
+        assert ticked.acquire(timeout=20)
+        began = time.monotonic()
+        eventually(lambda: valkey_client.info("clients")["blocked_clients"])
+        make_waker().wake(wake.PLACE)
+        assert ticked.acquire(timeout=20)
+        assert time.monotonic() - began < 1.5
+    finally:
+        ticker.stop()
+        ticker.join(20)
+
+
+@pytest.mark.parametrize("way", ["refused", "hung"])
+def test_a_clock_ticks_on_without_redis(settings, hung_port, way):
+    settings.REDIS_URL = "redis://127.0.0.1:" + {"refused": "1", "hung": str(hung_port)}[way]
+    ticked = threading.Semaphore(0)
+    ticker = Ticker("test", ticked.release, seconds=0.2, hint=wake.PLACE)
+    began = time.monotonic()
+    ticker.start()
+    try:
+        assert all(ticked.acquire(timeout=20) for _ in range(6))
+        assert 0.8 < time.monotonic() - began < 3
+    finally:
+        ticker.stop()
+        ticker.join(20)
 
 
 @pytest.mark.parametrize("away", ["REDIS_URL", "CELERY_BROKER_URL"])
@@ -115,22 +250,22 @@ def test_it_goes_on_when_redis_is_back(make_waker, settings, hung_port, queued, 
         send(task)
 
     monkeypatch.setattr(waker, "_send", once)
-    waker.wake(wake.PLACE)
+    waker.wake(wake.REACT)
     assert failed.wait(5)
     assert queued() == 0
-    waker.wake(wake.PLACE)
+    waker.wake(wake.REACT)
     eventually(lambda: queued() == 1)
 
 
-def test_a_commit_wakes_and_a_rollback_does_not(database, queued):
+def test_a_commit_wakes_and_a_rollback_does_not(database, hinted):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         log.append(WorkTested(n=1), channels=["item:1"])
         raise ZeroDivisionError
     with transaction.atomic():
         log.append(WorkTested(n=1), channels=["item:1"])
         wake.waker()._given.wait(0.05)
-        assert queued() == 0
-    eventually(lambda: queued() == 1)
+        assert hinted() == 0
+    eventually(lambda: hinted() == 1)
 
 
 def test_a_commit_of_thousands_takes_no_longer_for_the_wake(database, valkey_client):
