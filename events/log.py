@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from json import dumps
-from typing import Any, ClassVar, NamedTuple, NewType, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -20,11 +20,19 @@ from django.dispatch import Signal
 from events.channels import Channel, check_names, kind_of, kinds
 from events.cursor import Cursor
 from events.errors import FieldError, PayloadInvalid, PayloadTooLarge, Unavailable
-from events.registry import EventType, current, encode
+from events.pages import ALL_SQL as ALL_SQL
+from events.pages import CHANNELS_SQL as CHANNELS_SQL
+from events.pages import Entry as Entry
+from events.pages import EventId as EventId
+from events.pages import Page as Page
+from events.pages import page_of as page_of
+from events.registry import EventType, encode
 
-EventId = NewType("EventId", int)
 T = TypeVar("T")
 
+# Events, and bytes of them, that a placing hands back: with the log's row locked, so no more than a kernel
+# takes for a client that is frozen; a round seldom places more.
+READ_EVENTS, READ_BYTES = 32, 8 * 1024
 SNAPSHOT_TRIES = 50  # each places what the one before saw unplaced: more means that something is wrong
 
 # Sent after a commit that appended: a hint that placing has work. The only arrow upwards.
@@ -41,41 +49,15 @@ class LogPruned(EventType):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What one call of `place` did: events placed by it, and the log's head after it."""
+    """What one call of `place` did: events placed by it, and the log's head after it.
+
+    `page` has the events, where it was asked for and they are few.
+    """
 
     epoch: str
     head: int
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One placed event, as it is read back: in its type's shape of today."""
-
-    position: int
-    id: EventId
-    type: str
-    version: int
-    data: str
-    channels: tuple[Channel, ...]
-    actor_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Consecutive entries: all there are above `after` up to and including `covered_to`.
-
-    Where `oldest > after + 1`, something between was pruned: continuity is not proven. The epoch
-    began with the head at `began`: positions above it may have been others' in an earlier one.
-    """
-
-    epoch: str
-    began: int
-    head: int
-    oldest: int
-    after: int
-    covered_to: int
-    entries: tuple[Entry, ...]
+    page: Page | None = None
 
 
 class New(NamedTuple):
@@ -220,22 +202,28 @@ def _announce() -> None:
     appended.send_robust(sender=None)
 
 
-def place(batch: int | None = None) -> Placed:
+def place(batch: int | None = None, *, read: bool = False) -> Placed:
     """Give positions to committed events that have none, at most `batch` of them, by id.
 
     One autocommitted call of a database function, so a caller that is frozen in the middle
-    holds no lock. Raises TransactionManagementError inside a transaction.
+    holds no lock. To `read`, too, spares whoever publishes a question. Raises
+    TransactionManagementError inside a transaction.
     """
     if connection.in_atomic_block:
         raise transaction.TransactionManagementError(
             "placing holds the log's row: never inside a transaction"
         )
+    most = (settings.WORKERS_PUBLISH_BATCH, settings.WORKERS_PUBLISH_BYTES) if read else (0, 0)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT epoch, head, placed FROM tickertape_place(%s)", [batch or settings.WORKERS_PLACE_BATCH]
+            "SELECT * FROM tickertape_place_and_read(%s, %s, %s)",
+            [batch or settings.WORKERS_PLACE_BATCH, min(READ_EVENTS, most[0]), min(READ_BYTES, most[1])],
         )
-        epoch, head, count = cursor.fetchone()
-    return Placed(epoch, head, count)
+        rows = cursor.fetchall()
+    count, epoch, _, head = rows[0][:4]
+    handed = rows[0][7] is not None  # the first one's position
+    page = page_of([row[1:] for row in rows], after=head - count, limit=count + 1) if handed else None
+    return Placed(epoch, head, count, page)
 
 
 def head() -> Cursor:
@@ -255,57 +243,6 @@ def look(*, seen: Cursor | None = None, marks: Sequence[str] = ()) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT mark FROM tickertape_look(%s, %s, %s)", [epoch, position, list(marks)])
         return str(cursor.fetchone()[0])
-
-
-# Everything above %(after)s, whatever its channels: for publishers, hubs and reactions. One
-# statement is one snapshot, so the head, the oldest position and the rows belong together. It walks an
-# index, and no plan is left to choose: a join by position would, on a guess, read the whole log.
-ALL_SQL = """
-WITH found AS (
-    SELECT position, id, type, version, data, actor_id, channels, parked FROM events_event
-    WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
-), sized AS (
-    SELECT f.position, f.id, f.type, f.version, f.data, f.actor_id,
-           CASE WHEN f.parked IS NULL THEN f.channels ELSE '{}' END AS channels,
-           sum(octet_length(f.data)) OVER (ORDER BY f.position) - octet_length(f.data) AS before
-    FROM found f
-)
-SELECT l.epoch, l.began, l.head, l.oldest, (SELECT max(position) FROM found),
-       (SELECT count(*) FROM found),
-       s.position, s.id, s.type, s.version, s.data, s.channels, s.actor_id
-FROM (SELECT * FROM events_logstate ORDER BY id DESC LIMIT 1) l LEFT JOIN sized s ON s.before < %(bytes)s
-ORDER BY s.position
-"""
-
-# The same for some channels. The first LATERAL takes at most a page from each channel's index, so
-# a page costs the page and not the channel's history; the other one looks up each event.
-CHANNELS_SQL = ALL_SQL.replace(
-    """SELECT position, id, type, version, data, actor_id, channels, parked FROM events_event
-    WHERE position > %(after)s ORDER BY position LIMIT %(limit)s""",
-    """SELECT e.* FROM (
-        SELECT DISTINCT hit.position FROM unnest(%(channels)s::text[]) AS wanted (channel)
-        CROSS JOIN LATERAL (
-            SELECT position FROM events_channelposition
-            WHERE channel = wanted.channel AND position > %(after)s
-            ORDER BY position LIMIT %(limit)s
-        ) AS hit
-        ORDER BY hit.position LIMIT %(limit)s
-    ) AS hit
-    CROSS JOIN LATERAL (SELECT * FROM events_event e WHERE e.position = hit.position LIMIT 1) AS e""",
-)
-
-
-def page_of(rows: Sequence[Sequence[Any]], *, after: int, limit: int) -> Page:
-    """Make a page of the rows that ALL_SQL or CHANNELS_SQL returned."""
-    epoch, began, head_, oldest, last_found, found = rows[0][:6]
-    entries = tuple(
-        Entry(row[6], EventId(row[7]), row[8], *current(*row[8:11]), tuple(row[11]), row[12])
-        for row in rows
-        if row[6] is not None
-    )
-    whole = found < limit and (not entries or entries[-1].position == last_found)
-    covered_to = max(head_, after) if whole else entries[-1].position
-    return Page(epoch, began, head_, oldest, after, covered_to, entries)
 
 
 def read(

@@ -127,9 +127,7 @@ class Publisher:
             if position == placed.head:
                 known = self._move(key, known, placed.head, b"")
                 continue
-            page = log.read(
-                position, limit=settings.WORKERS_PUBLISH_BATCH, max_bytes=settings.WORKERS_PUBLISH_BYTES
-            )
+            page = _page(placed, position)
             if page.epoch != placed.epoch:
                 return  # the next run publishes the new epoch
             if page.oldest > position + 1:
@@ -154,6 +152,13 @@ class Publisher:
         return known
 
 
+def _page(placed: log.Placed, after: int) -> log.Page:
+    """Return what comes above a position: most often just what the placing handed back."""
+    if placed.page and placed.page.after == after:
+        return placed.page
+    return log.read(after, limit=settings.WORKERS_PUBLISH_BATCH, max_bytes=settings.WORKERS_PUBLISH_BYTES)
+
+
 _here = threading.local()  # a Redis connection must not be shared between threads or forks
 
 
@@ -164,7 +169,7 @@ def run() -> int:
         publisher = _here.publisher = Publisher()
     total = 0
     while True:
-        placed = log.place()
+        placed = log.place(read=True)
         total += placed.count
         publisher.publish(placed)
         publisher.look()  # last: what it may wait for Redis must not delay the placing

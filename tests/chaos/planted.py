@@ -91,7 +91,7 @@ def commit_order() -> None:
 
     place = log.place
 
-    def placing(batch: int | None = None) -> log.Placed:
+    def placing(batch: int | None = None, **more: bool) -> log.Placed:
         with connection.cursor() as cursor:
             # In the function itself, where every way of placing meets it.
             cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'tickertape_place'")
@@ -103,7 +103,7 @@ def commit_order() -> None:
                     "(batch integer, OUT epoch text, OUT head bigint, OUT placed integer)"
                     f" LANGUAGE plpgsql AS $${source.replace(_UNPLACED, _UNPLACED + _PASSED_OVER)}$$"
                 )
-        return place(batch)
+        return place(batch, **more)
 
     log.place = placing
 

@@ -51,10 +51,10 @@ def install(folder: Path) -> None:
         sequencer.log.place, sequencer.Publisher._publish, sequencer.Publisher._move, tasks._work,
     )  # fmt: skip
 
-    def placing(*args: Any) -> Any:
+    def placing(*args: Any, **more: Any) -> Any:
         if armed(PLACING):
             threading.Timer(PLACING_SECONDS, die).start()
-        return place(*args)
+        return place(*args, **more)
 
     def publishing(self: Any, placed: Any) -> None:
         if placed.count and armed(PLACED):
@@ -70,7 +70,7 @@ def install(folder: Path) -> None:
 
     def working(run: Any) -> int:
         count = work(run)
-        if run is sequencer.run and count and armed(DONE):
+        if count and armed(DONE):
             die()
         return count
 

@@ -156,6 +156,56 @@ def test_a_placer_that_waits_for_its_turn_sees_what_the_one_before_it_did(start)
     assert (done[0].head, done[0].count) == (start + 1, 0)
 
 
+def test_a_placing_hands_back_just_what_a_read_of_the_log_finds(start):
+    append(1)
+    append(2, A, B)
+    with transaction.atomic():
+        log.append(LogTested(n=3), channels=[B], actor_id=7)
+
+    placed = log.place(read=True)
+
+    page = placed.page
+    assert page == log.read(start)
+    assert (page.after, page.covered_to, len(page.entries)) == (start, start + 3, 3)
+    assert log.place(read=True).page is None, "nothing more was placed"
+
+
+def test_a_placing_that_was_not_asked_hands_back_nothing(start):
+    append(1)
+    assert log.place().page is None
+
+
+@pytest.mark.parametrize(("events", "size"), [(log.READ_EVENTS + 1, 1), (3, log.READ_BYTES // 3)])
+def test_a_placing_hands_back_no_more_than_little(start, events, size):
+    for _ in range(events):
+        append(text="x" * size)
+    placed = log.place(read=True)
+    assert placed.count == events
+    assert placed.page is None
+
+
+def test_a_placer_that_never_reads_what_it_is_handed_back_holds_up_nobody(start):
+    size = log.READ_BYTES // log.READ_EVENTS - 40
+    for n in range(log.READ_EVENTS):
+        append(n, text="x" * size)
+    with psycopg.connect(log.settings.DATABASE_URL, autocommit=True) as frozen:
+        frozen.pgconn.send_query(
+            b"SELECT * FROM tickertape_place_and_read(1000, %d, %d)" % (log.READ_EVENTS, log.READ_BYTES)
+        )
+        frozen.pgconn.flush()
+        eventually(lambda: log.head().position == start + log.READ_EVENTS)
+        append()
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        try:
+            assert log.place().count == 1
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET lock_timeout")
+        [result] = iter(frozen.pgconn.get_result, None)
+    assert result.ntuples == log.READ_EVENTS, "they were handed back"
+
+
 def test_a_page_is_bounded_by_count_and_by_bytes_and_says_what_it_covers(start):
     for n in range(6):
         append(n, A if n % 2 else B, text="x" * 100)
@@ -303,12 +353,13 @@ def test_an_event_that_cannot_be_placed_is_parked_alone(start):
         append(1)
         append(2, "item:13", A)
         append(3)
-        placed = log.place()
+        placed = log.place(read=True)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP FUNCTION refuse_13 CASCADE")
 
     assert (placed.count, placed.head) == (3, start + 3)
+    assert placed.page == log.read(start)
     assert [entry.position - start for entry in log.read(start, channels=[A]).entries] == [1, 3]
     with connection.cursor() as cursor:
         cursor.execute("SELECT parked FROM events_event WHERE position = %s", [start + 2])

@@ -44,6 +44,16 @@ def test_nothing_new_publishes_nothing(append, start, batches):
     assert batches() == []
 
 
+def test_what_it_places_alone_it_publishes_without_a_question(append, start, batches, monkeypatch):
+    append(0)
+    sequencer.run()
+    batches()
+    append(1, 2)
+    monkeypatch.setattr(log, "read", None)
+    sequencer.run()
+    assert numbers(batches()) == [start + 2, start + 3]
+
+
 def test_many_events_are_published_in_bounded_batches_that_join(append, start, batches, settings):
     settings.WORKERS_PUBLISH_BATCH = 4
     settings.WORKERS_PLACE_BATCH = 7
