@@ -8,11 +8,11 @@ one finds what the earlier one left.
 
 from datetime import UTC, datetime
 from time import time
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
 from events import erasure, readmodels
 from events.channels import item_channel
@@ -20,7 +20,7 @@ from events.erasure import ERASED
 from events.errors import FieldError, Forbidden, Invalid, NotFound
 from events.fields import check_text
 from events.items import ItemDeleted, ItemForbidden, lock, may_read
-from events.log import EventId, append
+from events.log import EventId, append, append_with
 from events.models import Comment, Item
 from events.readmodels import ReadModel
 from events.registry import ACTOR, EventType
@@ -83,7 +83,7 @@ class CommentDeleted(EventType):
 def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UUID | None = None) -> Comment:
     """Say something about an item that one may read; `reply_to` is a comment on the same item."""
     check_text(text, field="text", most=TEXT_MOST)
-    item = lock(Item.objects.filter(pk=item_id))
+    item = lock(item_id)
     if not may_read(user, item):
         raise ItemForbidden
     if reply_to is not None and not Comment.objects.filter(pk=reply_to, item_id=item.pk).exists():
@@ -97,10 +97,11 @@ def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UU
         timestamp=int(time()),
         reply_to=None if reply_to is None else str(reply_to),
     )
-    event_id = append(event, channels=[item_channel(item.pk)], actor_id=user.pk)
-    comment = _comment(event, event_id)
-    comment.save(force_insert=True)
-    return comment
+    row = _row(event)
+    channels = [item_channel(item.pk)]
+    event_id = append_with(event, _ADD_SQL, list(row.values()), channels=channels, actor_id=user.pk)
+    # In the order of the model's fields.
+    return Comment.from_db(DEFAULT_DB_ALIAS, _FIELDS, [{**row, "event_id": event_id}[n] for n in _FIELDS])
 
 
 @transaction.atomic
@@ -135,7 +136,7 @@ def _lock_comment(user: AbstractBaseUser, comment_id: UUID) -> tuple[Item, Comme
     item_id = Comment.objects.filter(pk=comment_id).values_list("item_id", flat=True).first()
     if item_id is None:
         raise CommentUnknown
-    item = lock(Item.objects.filter(pk=item_id))
+    item = lock(item_id)
     if not may_read(user, item):
         raise ItemForbidden
     # Only now: while this waited for the lock, another may have edited or deleted it.
@@ -152,7 +153,8 @@ def _fold(event: EventType, event_id: EventId) -> None:
     """Change the rows as an event says. Of an event that finds no row, nothing comes."""
     match event:
         case CommentAdded():
-            _comment(event, event_id).save(force_insert=True)
+            with connection.cursor() as cursor:
+                cursor.execute(_FOLD_SQL, [event_id, *_row(event).values()])
         case CommentUpdated():
             Comment.objects.filter(pk=event.comment_id).update(
                 text=event.new_text, edited_at=_moment(event.edited_at)
@@ -163,17 +165,30 @@ def _fold(event: EventType, event_id: EventId) -> None:
             Comment.objects.filter(item_id=int(event.item_id)).delete()
 
 
-def _comment(event: CommentAdded, event_id: EventId) -> Comment:
-    return Comment(
-        id=UUID(event.comment_id),
-        event_id=event_id,
-        item_id=int(event.item_id),
-        author_id=int(event.author_id),
-        author_name=event.author_name,
-        text=event.text,
-        reply_to=None if event.reply_to is None else UUID(event.reply_to),
-        created_at=_moment(event.timestamp),
-    )
+_FIELDS = [field.attname for field in Comment._meta.concrete_fields]
+
+
+def _row(event: CommentAdded) -> dict[str, Any]:
+    """Return a comment's columns but for its event's id."""
+    return {
+        "id": UUID(event.comment_id),
+        "item_id": int(event.item_id),
+        "author_id": int(event.author_id),
+        "author_name": event.author_name,
+        "text": event.text,
+        "reply_to": None if event.reply_to is None else UUID(event.reply_to),
+        "created_at": _moment(event.timestamp),
+        "edited_at": None,
+    }
+
+
+# Together with its event, as it is born, or for an event that there is.
+_ADD_SQL = """
+INSERT INTO events_comment (
+    event_id, id, item_id, author_id, author_name, text, reply_to, created_at, edited_at
+) SELECT recorded.id, %s, %s, %s, %s, %s, %s, %s, %s FROM recorded
+"""
+_FOLD_SQL = f"WITH recorded (id) AS (VALUES (%s::bigint)) {_ADD_SQL}"
 
 
 def _moment(seconds: int) -> datetime:

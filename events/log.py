@@ -140,6 +140,22 @@ def append(
     return append_all([made])[0]
 
 
+def append_with(
+    event: EventType, row: str, parameters: Sequence[Any], *, channels: Sequence[Channel], actor_id: int
+) -> EventId:
+    """Record one event and, by the same statement, the row that is folded from it; else as `append`.
+
+    `row` inserts it, by a SELECT from `recorded`, whose `id` is the event's.
+    """
+    _insist_on_a_transaction()
+    made = new(event, channels=channels, actor_id=actor_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_WITH_SQL.replace("ROW", row), [*made, *parameters])
+        (event_id,) = cursor.fetchone()
+    announce()
+    return EventId(event_id)
+
+
 def append_raw(name: str, payload: dict[str, Any], *, channels: Sequence[Channel], **more: Any) -> EventId:
     """Record an event whose type is known by name only; else as `append`."""
     return append_all([new_raw(name, payload, channels=channels, **more)])[0]
@@ -148,7 +164,9 @@ def append_raw(name: str, payload: dict[str, Any], *, channels: Sequence[Channel
 _COLUMNS = "type, version, data, channels, actor_id, caused_by, unique_key"
 _INSERT = f"INSERT INTO events_event ({_COLUMNS})"
 _ONCE = "ON CONFLICT (unique_key) DO NOTHING RETURNING id, unique_key"
-_ONE_SQL = f"{_INSERT} VALUES (%s, %s, %s, %s, %s, %s, %s) {_ONCE}"
+_VALUES = "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+_ONE_SQL = f"{_INSERT} {_VALUES} {_ONCE}"
+_WITH_SQL = f"WITH recorded AS ({_INSERT} {_VALUES} RETURNING id), folded AS (ROW) SELECT id FROM recorded"  # noqa: S608
 # Of all ways to hand many rows over, a document of them costs both sides the least.
 _MANY_SQL = f"""
 {_INSERT} SELECT {_COLUMNS} FROM ROWS FROM (json_to_recordset(%s::json) AS (
@@ -160,8 +178,7 @@ _MANY_SQL = f"""
 
 def append_all(news: Sequence[New]) -> list[EventId]:
     """Record events in their order, by one statement; return their ids. Else as `append`."""
-    if not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("append inside the transaction that makes the change")
+    _insist_on_a_transaction()
     ids: dict[int, EventId] = {}  # by place
     with connection.cursor() as cursor:
         while left := [place for place in range(len(news)) if place not in ids]:
@@ -184,6 +201,11 @@ def append_all(news: Sequence[New]) -> list[EventId]:
     if ids:
         announce()
     return [ids[place] for place in range(len(news))]
+
+
+def _insist_on_a_transaction() -> None:
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("append inside the transaction that makes the change")
 
 
 def used(keys: Iterable[str]) -> set[str]:

@@ -168,7 +168,7 @@ def _decide(
     kind: type[ItemWatched | ItemUnwatched | ItemMuted | ItemUnmuted],
     is_so: Callable[[Watch | None], bool],
 ) -> None:
-    item = items.lock(Item.objects.filter(pk=item_id))
+    item = items.lock(item_id)
     if not items.may_read(user, item):
         raise items.ItemForbidden
     if is_so(Watch.objects.filter(item_id=item.pk, user_id=user.pk).first()):

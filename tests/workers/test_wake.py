@@ -135,11 +135,11 @@ def test_of_several_who_wait_each_hint_wakes_one(make_waker, make_ear, valkey_cl
     heard = []
     for ear in (make_ear(), make_ear()):
         in_thread(lambda ear=ear: heard.append(ear.wait(20)))
-    eventually(lambda: valkey_client.info("clients")["blocked_clients"] == 2)
+    eventually(lambda: valkey_client.info("clients")["blocked_clients"] >= 2)
     waker = make_waker()
     waker.wake(wake.PLACE)
-    eventually(lambda: heard == [True])
-    assert valkey_client.info("clients")["blocked_clients"] == 1
+    eventually(lambda: heard)
+    assert heard == [True], "the other one still waits"
     waker.wake(wake.PLACE)
     eventually(lambda: heard == [True, True])
 
