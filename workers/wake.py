@@ -178,6 +178,16 @@ _wakers: dict[int, Waker] = {}  # by process: neither a thread nor a connection 
 _making = threading.Lock()
 
 
+def _forget() -> None:
+    """Begin anew in a forked child: what a thread of its parent had locked would stay so for ever."""
+    global _making
+    _making = threading.Lock()
+    _wakers.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def waker() -> Waker:
     """Return this process's waker."""
     found = _wakers.get(os.getpid())
