@@ -52,6 +52,11 @@ class Proxy:
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
+    def lead(self, target: str) -> None:
+        """Forward new connections to another base URL; those there are stay where they are."""
+        parts = urlsplit(target)
+        self._target = (parts.hostname, parts.port)
+
     def cut(self) -> None:
         """Break every connection off, and refuse new ones until `restore`."""
         if self._listener is not None:

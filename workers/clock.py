@@ -39,16 +39,24 @@ class Ticker(threading.Thread):
 
     def run(self) -> None:
         """Tick until told to stop."""
-        wait: Callable[[float], object] = self._stopping.wait
-        if self._hint:
-            longest = self._seconds * (1 + JITTER)
-            wait = Ear(self._hint, gather=GATHER_SECONDS, longest=longest, otherwise=wait).wait
+        ear = Ear(self._hint, gather=GATHER_SECONDS, stopping=self._stopping) if self._hint else None
+        heard = False
         while not self._stopping.is_set():
             began = time.monotonic()
             self._tick()
             # From tick to tick, not from its end: a Redis that hangs must not make placing rarer.
             seconds = self._seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            wait(max(0.05, seconds - (time.monotonic() - began)))
+            rest = max(0.05, seconds - (time.monotonic() - began))
+            if ear is None or self._failing:
+                # Who cannot work leaves the hints to those who can, and tries no oftener for them.
+                heard = False
+                self._stopping.wait(rest)
+            else:
+                heard = ear.wait(rest)
+        if ear is not None:
+            if heard:
+                ear.give_back()
+            ear.close()
         connection.close()
 
     def _tick(self) -> None:

@@ -14,11 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from events import log
 from events.cursor import Cursor
@@ -51,12 +47,7 @@ class Publisher:
     """Tells Redis of placed events. Never raises for Redis' sake: hubs read the log without it."""
 
     def __init__(self) -> None:
-        self._redis = redis.Redis.from_url(
-            settings.REDIS_URL,
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = wake.connect(answer_seconds=REDIS_SECONDS, connect_seconds=REDIS_SECONDS)
         self._script = self._redis.register_script(PUBLISH)
         self._paused_until = 0.0
         self._up = True
@@ -75,7 +66,7 @@ class Publisher:
             return False
         try:
             work()
-        except (RedisError, OSError) as error:
+        except wake.AWAY as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             if self._up:
                 logger.warning(

@@ -25,6 +25,7 @@ DIGEST_SECONDS = 60.0  # of each run, as above
 @shared_task(name=wake.PLACE)  # type: ignore[untyped-decorator]
 def place() -> None:
     """Place and publish what was committed, for those of the release before, who ask for it by a task."""
+    wake.waker().clear(wake.PLACE)  # theirs: up, it would hide their next commits
     _work(sequencer.run)
 
 
@@ -59,7 +60,7 @@ def _ear(task: str) -> wake.Ear:
     if getattr(_here, "pid", None) != os.getpid():
         _here.pid, _here.ears = os.getpid(), {}
     if task not in _here.ears:
-        _here.ears[task] = wake.Ear(task, gather=PAUSE_SECONDS, longest=LINGER_SECONDS)
+        _here.ears[task] = wake.Ear(task, gather=PAUSE_SECONDS)
     found: wake.Ear = _here.ears[task]
     return found
 

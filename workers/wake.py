@@ -8,6 +8,7 @@ for the last time; so none is overlooked. While the flag is up, the task hears o
 Without a hint the workers' clocks find the work within half a second or so.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -21,7 +22,7 @@ from django.conf import settings
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 FLAG_SECONDS = 0.5
 PAUSE_SECONDS = (0.25, 0.5)  # no tries for so long after a failure, doubling: soon live after its return
 
+SLICE_SECONDS = 0.25  # of a wait: who is told to stop meanwhile hears of it no later
 HEAR_SECONDS = 0.1  # in which Redis must say that a wait is over, or it counts as hung
 
 PLACE = "workers.place"
@@ -39,8 +41,26 @@ JOBS = "workers.jobs"
 TASKS = (REACT, JOBS)  # whose hint is a Celery task
 HEARD = (PLACE, REACT)  # whose hint an Ear hears
 
-# KEYS: the list of a hint. One that nobody took yet is as good as two.
-HINT = "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('LPUSH', KEYS[1], 1) end"
+# KEYS: the list of a hint. One that nobody took yet is as good as two; but it writes in any case, or a
+# replica that holds one would not refuse.
+HINT = "redis.call('LPUSH', KEYS[1], 1) redis.call('LTRIM', KEYS[1], 0, 0)"
+
+AWAY = (RedisError, OSError, UnicodeError)  # the last of a host that cannot be a name
+
+
+def connect(*, answer_seconds: float, connect_seconds: float) -> redis.Redis:
+    """Return a client of Redis that tries once, by a new connection after one that failed.
+
+    And after one that was refused to write: behind a name that leads to another master since, the old one
+    may live on as a replica, and would refuse for ever.
+    """
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=answer_seconds,
+        socket_connect_timeout=connect_seconds,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[ReadOnlyError],  # "retry" is to close the connection, and 0 tries
+    )
 
 
 class Waker:
@@ -49,7 +69,7 @@ class Waker:
     def __init__(self) -> None:
         seconds = settings.WORKERS_WAKE_SECONDS
         limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        self._redis = redis.Redis.from_url(settings.REDIS_URL, retry=Retry(NoBackoff(), 0), **limits)
+        self._redis = connect(answer_seconds=seconds, connect_seconds=seconds)
         self._hint = self._redis.register_script(HINT)
         self._broker: Any = Connection(  # type: ignore[no-untyped-call]
             settings.CELERY_BROKER_URL,
@@ -78,7 +98,7 @@ class Waker:
         """Do something about a flag. In the task itself: it may wait."""
         try:
             work()
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             logger.info("A flag could not be changed; it expires.", extra={"error": type(error).__name__})
 
     def stop(self) -> None:
@@ -97,7 +117,7 @@ class Waker:
                 while self._wanted:
                     self._send(self._wanted.pop())
                 pause = PAUSE_SECONDS[0]
-            except (RedisError, OperationalError, OSError) as error:
+            except (OperationalError, *AWAY) as error:
                 logger.warning(
                     "Workers could not be woken; their clocks will look.",
                     extra={"error": type(error).__name__, "pause": pause},
@@ -119,48 +139,53 @@ class Waker:
 
 
 class Ear:
-    """Waits for the hints of one kind of work; a thread's own, and of several one gets each."""
+    """Waits for the hints of one kind of work, and never raises; a thread's own, of several one gets each."""
 
-    def __init__(
-        self, task: str, *, gather: float, longest: float, otherwise: Callable[[float], object] = time.sleep
-    ) -> None:
+    def __init__(self, task: str, *, gather: float, stopping: threading.Event | None = None) -> None:
         self._task = task
         self._gather = gather
-        self._otherwise = otherwise  # waits where Redis is away
-        self._redis = redis.Redis.from_url(
-            settings.REDIS_URL,
-            socket_timeout=longest + HEAR_SECONDS,
-            socket_connect_timeout=settings.WORKERS_WAKE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._stopping = stopping or threading.Event()
+        self._redis: redis.Redis | None = None
         self._deaf_until = self._went_at = 0.0
 
     def wait(self, seconds: float) -> bool:
-        """Return as soon as there is a hint, or after so long; and whether there was one.
+        """Return as soon as there is a hint, or after so long, or when stopping; and whether there was one.
 
         But not before `gather` has passed since the last time: who is told of much does it together.
         """
         until = time.monotonic() + seconds
         if (rest := self._went_at + self._gather - time.monotonic()) > 0:
             time.sleep(min(rest, seconds))
-        heard = self._hear(until)
-        if not heard and (rest := until - time.monotonic()) > 0:
-            self._otherwise(rest)
+        heard = False
+        while not heard and not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            if (deaf := self._deaf_until - time.monotonic()) > 0:
+                self._stopping.wait(min(left, deaf))
+            else:
+                heard = self._hear(min(left, SLICE_SECONDS))
         self._went_at = time.monotonic()
         return heard
 
+    def give_back(self) -> None:
+        """Leave a hint that was heard, and not followed, to whoever waits next."""
+        if self._redis is not None:
+            with contextlib.suppress(*AWAY):
+                self._redis.register_script(HINT)(keys=[_hint(self._task)])
+
     def close(self) -> None:
         """Hear no more."""
-        self._redis.close()
+        if self._redis is not None:
+            self._redis.close()
 
-    def _hear(self, until: float) -> bool:
-        now = time.monotonic()
-        if now < self._deaf_until:
-            return False
+    def _hear(self, seconds: float) -> bool:
         try:
+            if self._redis is None:
+                answer_seconds = SLICE_SECONDS + HEAR_SECONDS
+                self._redis = connect(
+                    answer_seconds=answer_seconds, connect_seconds=settings.WORKERS_WAKE_SECONDS
+                )
             # For 0 Redis would wait for ever.
-            return self._redis.blpop([_hint(self._task)], timeout=max(until - now, 0.001)) is not None
-        except (RedisError, OSError) as error:
+            return self._redis.blpop([_hint(self._task)], timeout=max(seconds, 0.001)) is not None
+        except Exception as error:  # whatever it is: who waits has work to do without hints
             self._deaf_until = time.monotonic() + PAUSE_SECONDS[-1]
             logger.debug("Hints cannot be heard.", extra={"error": type(error).__name__})
             return False

@@ -1,4 +1,6 @@
-"""What the workers' tests share: the log, and a listener on Redis."""
+"""What the workers' tests share: the log, a listener on Redis, and who gives and hears hints."""
+
+import socket
 
 import pytest
 import redis
@@ -9,6 +11,8 @@ from events import log
 from events.registry import EventType
 from streams.batch import Batch, redis_channel
 from tests.events.conftest import api, background, held  # noqa: F401 (fixtures)
+from workers import wake
+from workers.wake import Ear, Waker
 
 
 class WorkTested(EventType):
@@ -80,3 +84,46 @@ def in_thread():
         return thread
 
     return start
+
+
+@pytest.fixture
+def make_waker(valkey_client, settings):
+    """Make wakers of the test's own, on the settings of that moment."""
+    made = []
+
+    def make():
+        made.append(Waker())
+        return made[-1]
+
+    yield make
+    for waker in made:
+        waker.stop()
+
+
+@pytest.fixture
+def hinted(valkey_client):
+    """How many hints to place wait for somebody who hears them."""
+    return lambda: valkey_client.llen("tickertape:hint:workers.place")
+
+
+@pytest.fixture
+def make_ear(valkey_client, settings):
+    """Make ears of the test's own."""
+    made = []
+
+    def make(task=wake.PLACE, *, gather=0.0, stopping=None):
+        made.append(Ear(task, gather=gather, stopping=stopping))
+        return made[-1]
+
+    yield make
+    for ear in made:
+        ear.close()
+
+
+@pytest.fixture
+def hung_port():
+    """A server that accepts and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(100)
+        yield server.getsockname()[1]

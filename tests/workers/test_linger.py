@@ -134,6 +134,16 @@ def test_the_task_that_reacts_lingers(start, append, monkeypatch):
     assert seen == [(wake.REACT, 2)]
 
 
+def test_the_task_that_places_unhides_the_next_hint_of_the_release_before_first(start, append, monkeypatch):
+    """A web process of that release sends none while its flag is up."""
+    done = []
+    monkeypatch.setattr(wake.Waker, "clear", lambda self, task: done.append(task))
+    monkeypatch.setattr(sequencer, "run", lambda: done.append("placed"))
+    tasks.place()
+
+    assert done == [wake.PLACE, "placed"]
+
+
 def test_only_what_something_answers_wakes_the_reactions(start, append, monkeypatch, valkey_client):
     woken = []
     monkeypatch.setattr(wake.Waker, "wake", lambda self, task: woken.append(task))
