@@ -38,17 +38,17 @@ def told(folder: Path, point: str = "*") -> set[int]:
 
 
 def install(folder: Path) -> None:
-    """Make the points part of this process's sequencer and tasks."""
+    """Make the points part of this process's sequencer: its clock and its task place by it."""
     import django
 
     django.setup()
-    from workers import sequencer, tasks
+    from workers import sequencer
 
     def armed(point: str) -> bool:
         return take(folder, point)
 
     place, publish, move, work = (
-        sequencer.log.place, sequencer.Publisher._publish, sequencer.Publisher._move, tasks._work,
+        sequencer.log.place, sequencer.Publisher._publish, sequencer.Publisher._move, sequencer.run,
     )  # fmt: skip
 
     def placing(*args: Any, **more: Any) -> Any:
@@ -68,8 +68,8 @@ def install(folder: Path) -> None:
             die()
         return moved
 
-    def working(run: Any) -> int:
-        count = work(run)
+    def working() -> int:
+        count = work()
         if count and armed(DONE):
             die()
         return count
@@ -77,7 +77,7 @@ def install(folder: Path) -> None:
     sequencer.log.place = placing
     sequencer.Publisher._publish = publishing
     sequencer.Publisher._move = moving
-    tasks._work = working
+    sequencer.run = working
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.chaos import points
 from tests.chaos.faults import Breaker
 from tests.chaos.ledger import Record
 from tests.chaos.schedule import KINDS, Fault
+from workers import clock, sequencer, tasks, wake
 
 
 @pytest.fixture
@@ -54,3 +55,49 @@ def test_a_point_is_taken_back_only_where_nobody_came_by(tmp_path, breaker):
 
 def test_a_point_that_could_not_be_armed_is_not_waited_for(breaker):
     assert breaker.disarm(fault(1))
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Who places, by the clock and by the task, with the points put in; and who died."""
+    for where, name in (
+        (sequencer, "run"), (sequencer.log, "place"),
+        (sequencer.Publisher, "_publish"), (sequencer.Publisher, "_move"),
+    ):  # fmt: skip
+        monkeypatch.setattr(where, name, getattr(where, name))
+    works, dead = {}, []
+
+    class Still:
+        """A ticker that does not tick."""
+
+        def __init__(self, name, work, **more):
+            works[name] = work
+
+        def start(self):
+            pass
+
+    monkeypatch.setattr(clock, "Ticker", Still)
+    monkeypatch.setattr(points, "die", lambda: dead.append(1))
+    monkeypatch.setattr(sequencer.Publisher, "publish", lambda self, placed: True)
+    monkeypatch.setattr(sequencer.Publisher, "look", lambda self: None)
+    monkeypatch.setattr(wake.Waker, "clear", lambda self, task: None)
+    sequencer._here.__dict__.clear()
+    counts = [0, 3]
+    placed = lambda *args, **more: SimpleNamespace(count=counts[0])  # noqa: E731
+    monkeypatch.setattr(sequencer.log, "place", placed)
+    points.install(tmp_path)
+    clock.Clock(SimpleNamespace()).start(None)
+    yield SimpleNamespace(works={"clock": works["sequencer"], "task": tasks.place}, dead=dead, counts=counts)
+    sequencer._here.__dict__.clear()
+
+
+@pytest.mark.parametrize("way", ["clock", "task"])
+def test_who_placed_dies_before_it_says_so_and_nobody_who_did_other_work(planted, tmp_path, way):
+    (tmp_path / points.DONE).touch()
+    tasks._work(lambda: 7)
+    planted.works[way]()
+    assert not planted.dead, "nothing was placed"
+
+    planted.counts.pop(0)
+    planted.works[way]()
+    assert planted.dead
