@@ -16,7 +16,7 @@ help:
 	echo 'make run     start everything at http://127.0.0.1:8000/ (PORT=8123 make run moves it)'
 	echo 'make test    run the tests (ARGS="-k name" chooses; ARGS="-m long" runs the long ones instead)'
 	echo 'make chaos   break everything for MINUTES=13 and show that nobody missed anything (SEED=7 replays a run)'
-	echo 'make bench   measure it beside its peers and print the tables (QUICK=1 takes minutes; ARGS="--only idle" chooses)'
+	echo 'make bench   measure it beside its peers and print the tables (QUICK=1 takes two minutes; ARGS="--only idle" chooses)'
 	echo 'make capacity  what a load takes and costs (ARGS="--connections 1000000 --events 2000"; ARGS=--measure measures anew)'
 	echo 'make check   lint, formatting, types, and which way imports point'
 	echo 'make format  put the code into the one format'

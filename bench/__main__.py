@@ -43,7 +43,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     about = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m bench", description=about)
-    parser.add_argument("--quick", action="store_true", help="minutes: one round, fewer of everything")
+    parser.add_argument("--quick", action="store_true", help="two minutes: one round, less of less")
     parser.add_argument("--rounds", type=int, help=f"how often; the medians count ({ROUNDS}; quick: 1)")
     parser.add_argument(
         "--only", default="", help=f"scenarios, with commas between: {','.join(scenarios.ALL)}"
@@ -51,7 +51,13 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--subjects", default="", help="only these servers, with commas between")
     parser.add_argument("--out", type=Path, default=ROOT / ".data" / "bench", help="where the report goes")
     given = parser.parse_args(arguments)
-    given.names = [name for name in given.only.split(",") if name] or list(scenarios.ALL)
+    given.names = [name for name in given.only.split(",") if name]
+    if given.quick and not given.names:
+        given.names, given.subjects = (
+            list(scenarios.QUICK),
+            given.subjects or ",".join(scenarios.QUICK_SUBJECTS),
+        )
+    given.names = given.names or list(scenarios.USUAL)
     for name in given.names:
         if name not in scenarios.ALL:
             parser.error(f"there is no scenario “{name}”; there are: {', '.join(scenarios.ALL)}")

@@ -27,7 +27,9 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "peers", lambda folder, cores, wanted: ([], ["nchan is left out: why not."]))
 
     def run(*arguments, **made):
-        monkeypatch.setattr(command.scenarios, "ALL", tuple(made))
+        for name in ("ALL", "USUAL", "QUICK"):
+            monkeypatch.setattr(command.scenarios, name, tuple(made))
+        monkeypatch.setattr(command.scenarios, "QUICK_SUBJECTS", ())
         monkeypatch.setattr(command, "import_module", lambda name: made[name.rpartition(".")[2]])
         status = command.main([*arguments, "--out", str(tmp_path / "out")])
         return status, (tmp_path / "out" / "report.md").read_text()
@@ -48,6 +50,16 @@ def test_the_quick_mode_has_one_round(run):
     status, report = run("--quick", made=scenario(10.0))
 
     assert (status, "| speed | 1/s | 10 |" in report) == (0, True)
+
+
+def test_without_names_all_is_run_but_what_reckons_capacity_and_in_quick_mode_what_fits_two_minutes():
+    full, quick = command.options([]), command.options(["--quick"])
+    assert full.names == [name for name in command.scenarios.ALL if name != "scale"]
+    assert (full.subjects, full.rounds, quick.rounds) == ("", command.ROUNDS, 1)
+    assert quick.subjects == "tickertape-uvicorn,nchan"
+    assert set(quick.names) < set(full.names)
+    chosen = command.options(["--quick", "--only", "rows,scale", "--subjects", "tickertape-daphne"])
+    assert (chosen.names, chosen.subjects) == (["rows", "scale"], "tickertape-daphne")
 
 
 @pytest.mark.parametrize("trouble", [Trouble("nobody came"), ZeroDivisionError("nobody came")])
