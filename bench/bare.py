@@ -48,6 +48,17 @@ def insert_events(request: HttpRequest, body: NewEvents) -> Status[Ids]:
     return Status(201, Ids(ids=ids))
 
 
+@router.post("/each/events", auth=Bearer(), response={201: Ids})
+def insert_each_event(request: HttpRequest, body: NewEvents) -> Status[Ids]:
+    """Insert rows, all of them or none, by a statement each."""
+    ids = []
+    with transaction.atomic(), connection.cursor() as cursor:
+        for event in body.events:
+            cursor.execute(f"{INTO} {ROW} RETURNING id", [event.type, json.dumps(event.data), event.channels])
+            ids.append(str(cursor.fetchone()[0]))
+    return Status(201, Ids(ids=ids))
+
+
 @router.post("/items/{id:item_id}/comments", response={201: CommentOut})
 def insert_comment(request: HttpRequest, item_id: int, body: NewComment) -> Status[CommentOut]:
     """Insert a comment on an item that one may read."""

@@ -50,9 +50,11 @@ def test_events_are_inserted_by_one_statement_each_way(post, where, number):
     assert len(inserted) == 1
 
 
-def test_the_twin_keeps_all_of_them_in_their_order(post):
-    answer, _ = post("bare", 100)
+@pytest.mark.parametrize(("where", "statements"), [("bare", 1), ("bare/each", 100)])
+def test_the_twin_keeps_all_of_them_in_their_order(post, where, statements):
+    answer, inserted = post(where, 100)
 
+    assert len(inserted) == statements
     assert [str(row[0]) for row in rows()] == answer.json()["ids"]
     assert [json.loads(row[2])["n"] for row in rows()] == [*range(100)]
     assert {(row[1], *row[3]) for row in rows()} == {("BenchTicked", "item:1")}
