@@ -11,6 +11,7 @@ from typing import Protocol
 from project import processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
+STAT = Path("/proc/stat")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -62,11 +63,23 @@ def cpu_seconds(pid: int) -> float:
 
 
 def busy(core: int) -> float:
-    """Return the seconds that a core was at work since it runs, for whomever, by ticks."""
-    for line in Path("/proc/stat").read_text().split("\n"):
+    """Return the seconds that a core was at work since it runs, for whomever in this machine, by ticks.
+
+    Not what its host gave to other machines meanwhile: that is `stolen`, and nobody's work here.
+    """
+    user, nice, system, _idle, _waiting, interrupts, softly, _stolen = _ticks(core)
+    return (user + nice + system + interrupts + softly) / TICKS
+
+
+def stolen(core: int) -> float:
+    """Return the seconds that a core had work and its host gave it to other machines, by ticks."""
+    return _ticks(core)[-1] / TICKS
+
+
+def _ticks(core: int) -> list[int]:
+    for line in STAT.read_text().split("\n"):
         if line.startswith(f"cpu{core} "):
-            user, nice, system, _idle, _waiting, *rest = map(int, line.split()[1:9])
-            return (user + nice + system + sum(rest)) / TICKS
+            return [*map(int, line.split()[1:9])]
     raise LookupError(f"there is no core {core}")
 
 

@@ -87,3 +87,11 @@ def test_a_core_is_busy_with_whatever_runs_on_it():
 
     with pytest.raises(LookupError):
         usage.busy(1_000_000)
+
+
+def test_what_the_host_took_is_no_work_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "stat").write_text("cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 100 20 30 4000 500 6 7 8000 90 0\n")
+    monkeypatch.setattr(usage, "STAT", tmp_path / "stat")
+
+    assert usage.busy(1) == pytest.approx(163 / usage.TICKS)
+    assert usage.stolen(1) == pytest.approx(8000 / usage.TICKS)
