@@ -47,9 +47,18 @@ class Inside(Told):
         """Append events that nobody reacts to, of 200 bytes, on a thousand channels."""
         self.tell("seed", events)
 
-    def comment(self, comments: int, *, items: int, watchers: int, owners: int = USERS) -> None:
-        """Have people comment on new items in turns; each item has an owner and so many watchers besides."""
-        self.tell("comment", comments, items, watchers, owners)
+    def comment(
+        self, comments: int, *, items: int, watchers: int, owners: int = USERS, placed: bool = True
+    ) -> None:
+        """Have people comment on new items in turns; each item has an owner and so many watchers besides.
+
+        The comments are placed, too, unless that is left to a worker.
+        """
+        self.tell("comment", comments, items, watchers, owners, placed)
+
+    def hint(self) -> None:
+        """Tell workers that there is something to place, as who appends does."""
+        self.tell("hint")
 
     def place(self) -> Timed:
         """Place all there is."""
@@ -102,7 +111,12 @@ class _Work:
                 [events],
             )
 
-    def comment(self, comments: int, items: int, watchers: int, number: int) -> None:
+    def hint(self) -> None:
+        from workers import wake
+
+        wake.waker().wake(wake.PLACE)
+
+    def comment(self, comments: int, items: int, watchers: int, number: int, placed: bool) -> None:
         from django.contrib.auth.models import User
         from django.db import transaction
 
@@ -130,7 +144,7 @@ class _Work:
                 verbs.add_comment(
                     authors[n % items % AUTHORS], made[n % items], text="Words that somebody said."
                 )
-        while log.place().count:
+        while placed and log.place().count:
             pass
 
     def place(self) -> Timed:

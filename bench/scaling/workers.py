@@ -1,7 +1,8 @@
 """Workers: what placing and reacting cost, and whether more workers do more of it.
 
 One process by itself says what each step costs it and its session of PostgreSQL: they take turns, so
-their sum is what bounds it. Then whole workers, 1, 2 and 4, are given the same work.
+their sum is what bounds it. Then whole workers, 1, 2 and 4, are given the same work: seconds of it, and with
+the hint that who appends gives, so that no worker's clock is waited for. Comments they place themselves.
 """
 
 import sys
@@ -22,6 +23,8 @@ from bench.servers import Process, wait_for
 from bench.usage import Usage, usage
 
 FLEETS = (1, 2, 4)
+PLACED, REACTED = "placed, published and passed", "reacted to"
+BY_WORKERS = ", by workers"
 START_SECONDS = 3.0  # of a worker: it does not say when it is ready
 TIMES = 3
 ITEMS = 100
@@ -88,22 +91,23 @@ def _together(
     context: Context, connection: psycopg.Connection, inside: Inside, workers: list[Process]
 ) -> Iterator[Figure]:
     fleet = len(workers)
-    events, comments = context.pick(10_000, 20_000), context.pick(300, 600)
+    events, comments = context.pick(30_000, 100_000), context.pick(600, 3_000)
     jobs: dict[str, tuple[int, Callable[[], None]]] = {
-        "placed, published and passed": (events, lambda: inside.seed(events)),
-        "reacted to": (comments, lambda: inside.comment(comments, items=ITEMS, watchers=0)),
+        PLACED: (events, lambda: inside.seed(events)),
+        REACTED: (comments, lambda: inside.comment(comments, items=ITEMS, watchers=0, placed=False)),
     }
     for what, (number, prepare) in jobs.items():
         _settle(connection)
         prepare()
-        before, began = _used(context, workers), time.monotonic()
+        began, before = time.monotonic(), _used(context, workers)
+        inside.hint()
         _settle(connection)
         took = time.monotonic() - began
         cost = {part: (now - before[part]).cpu_seconds for part, now in _used(context, workers).items()}
-        yield Figure(SCENARIO, "worker", f"{what} a second, by workers", "1/s", number / took, fleet)
+        yield Figure(SCENARIO, "worker", f"{what} a second{BY_WORKERS}", "1/s", number / took, fleet)
         for part in ("workers", "PostgreSQL"):
             each = 1e6 * cost[part] / number
-            yield Figure(SCENARIO, "worker", f"{what}: CPU of {part} for one, by workers", "µs", each, fleet)
+            yield Figure(SCENARIO, "worker", f"{what}: CPU of {part} for one{BY_WORKERS}", "µs", each, fleet)
 
 
 def _settle(connection: psycopg.Connection) -> None:

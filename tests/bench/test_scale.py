@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.apart import apart
 from bench.context import Context
 from bench.crowd import Told, serve
 from bench.deployment import Deployment
 from bench.figures import DAPHNE, UVICORN
+from bench.inside import Inside
 from bench.scaling import fanout
 from bench.scaling.cores import moved, precise
 from bench.scaling.hubs import Batches
 from bench.scaling.units import KEYS, UNITS
 from bench.scenarios import scale
+from bench.servers import wait_for
 from bench.usage import Cores
 from bench.web import NEVER_LOOK, WebStarts
 
@@ -73,6 +76,28 @@ def test_a_process_runs_on_one_core_meanwhile_and_on_its_own_after(context):
 
     assert os.sched_getaffinity(pid) == before
     assert precise(pid) > 0
+
+
+def test_a_worker_is_told_of_what_was_put_there_for_it(context):
+    with (
+        apart(context.deployment, "bench_hint") as own,
+        own.connect() as connection,
+        Inside(own) as inside,
+        redis.Redis.from_url(context.deployment.valkey.url) as client,
+    ):
+
+        def waiting():
+            return connection.execute("SELECT count(*) FROM events_event WHERE position IS NULL").fetchone()
+
+        inside.seed(5)
+        assert (waiting(), client.exists("bench_hint:hint:workers.place")) == ((5,), 0)
+        inside.hint()
+        wait_for(lambda: client.exists("bench_hint:hint:workers.place") == 1, "there is no hint", seconds=10)
+
+        inside.comment(3, items=1, watchers=0, placed=False)
+        assert waiting() == (3,)
+        inside.comment(3, items=1, watchers=0)
+        assert waiting() == (0,)
 
 
 def test_a_scenario_of_which_the_server_was_not_asked_for_measures_nothing(context):
