@@ -75,7 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     given = options(arguments)
     allow_files(100_000)
     chosen = {name: cast("Scenario", import_module(f"bench.scenarios.{name}")) for name in given.names}
-    seconds = given.rounds * sum(each.SECONDS[0 if given.quick else 1] for each in chosen.values())
+    seconds = sum(
+        each.SECONDS[0 if given.quick else 1] * (1 if name in scenarios.ONCE else given.rounds)
+        for name, each in chosen.items()
+    )
     say(f"{given.rounds} round(s) of {', '.join(chosen)}: about {max(1, round(seconds / 60))} min")
     folder = Path(tempfile.mkdtemp(prefix="tickertape-bench-"))
     folder.chmod(0o755)  # as root, the engines run as another

@@ -21,3 +21,5 @@ USUAL = tuple(name for name in ALL if name != "scale")
 
 # In two minutes: what a delivery costs, how much there can be, and what holding and opening streams takes.
 QUICK, QUICK_SUBJECTS = ("single", "many", "idle", "opens", "latency"), ("tickertape-uvicorn", "nchan")
+
+ONCE = ("rows",)  # in the first round only, however many there are

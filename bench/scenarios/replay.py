@@ -3,7 +3,7 @@
 One missed 10,000 events: how fast it gets them, out of the ring in memory, and out of the log (of a process
 that keeps no ring). Then a crowd comes at once of which each missed 200: what that costs besides opening as
 many streams that missed nothing. nchan keeps what it replays in memory, and is asked for all that it
-has; django-eventstream without storage has none.
+has.
 """
 
 import time

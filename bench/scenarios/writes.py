@@ -31,7 +31,7 @@ WORKERS = ("no worker", "a worker beside it")
 AIMS = [
     Aim("writes", subject, f"{what}, times bare inserts, {worker}", 0.9)
     for subject in (UVICORN, DAPHNE)
-    for what in (ONE, HUNDRED)
+    for what in (ONE, HUNDRED, COMMENT)
     for worker in WORKERS
 ]
 PLOTS = ()

@@ -46,6 +46,15 @@ def test_rounds_are_run_and_their_medians_reported(run):
     assert "- nchan is left out: why not." in report
 
 
+def test_what_is_done_once_is_reckoned_once(run, capsys, monkeypatch):
+    monkeypatch.setattr(command.scenarios, "ONCE", ("slow",))
+    slow, made = scenario(10.0, name="slow"), scenario(10.0)
+    slow.SECONDS, made.SECONDS = (1, 600), (1, 60)
+    run(slow=slow, made=made)
+
+    assert "3 round(s) of slow, made: about 13 min" in capsys.readouterr().out
+
+
 def test_the_quick_mode_has_one_round(run):
     status, report = run("--quick", made=scenario(10.0))
 
