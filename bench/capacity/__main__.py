@@ -13,15 +13,17 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TICKERTAPE_MODE", "test")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 from bench.capacity import measured, pages, text
 from bench.capacity.load import Load, Nonsense
+from bench.capacity.model import MOST_LOGS
 from bench.numbers import shown
 
 MEASURED_ROUNDS = 3
@@ -42,7 +44,6 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(
             "--" + each.name.replace("_", "-"),
             type=float,
-            default=each.default,
             help=each.metadata["about"] + default,
         )
     parser.add_argument("--logs", type=int, help="so many logs, and not as few as will do")
@@ -60,10 +61,12 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.logs is not None and given.logs < 1:
         parser.error("--logs must be at least 1")
+    if given.logs is not None and given.logs > MOST_LOGS:
+        parser.error(f"--logs must be at most {MOST_LOGS}")
     if given.rounds < 1:
         parser.error("--rounds must be at least 1")
     try:
-        given.load = Load(**{each.name: getattr(given, each.name) for each in fields(Load)})
+        given.load = Load.asked(**{each.name: getattr(given, each.name) for each in fields(Load)})
     except Nonsense as nonsense:
         parser.error(str(nonsense))
     return given
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         say(str(error))
         return 1
     answer = text.Answer.of(given.load, found, logs=given.logs)
-    say(json.dumps(answer.as_json(), indent=1) if given.json else answer.table())
+    say(json.dumps(answer.as_json(), indent=1, allow_nan=False) if given.json else answer.table())
     return 0
 
 
@@ -103,10 +106,20 @@ def renew(given: argparse.Namespace) -> int:
 
 
 def keep(reports: Sequence[Path]) -> None:
-    """Keep the figures of reports."""
-    kept = measured.of_reports([json.loads(report.read_text()) for report in reports])
+    """Keep the figures of reports; raises Unmeasured where one cannot be read, or is none."""
+    kept = measured.of_reports([_read(report) for report in reports])
     measured.FILE.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     say(f"written: {measured.FILE.relative_to(pages.ROOT)}")
+
+
+def _read(report: Path) -> Mapping[str, Any]:
+    try:
+        said = json.loads(report.read_text())
+    except (OSError, ValueError) as error:
+        raise measured.Unmeasured(f"{report} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(said, dict) or not {"machine", "mode", "rounds", "figures"} <= said.keys():
+        raise measured.Unmeasured(f"{report} is no report of `make bench`")
+    return said
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The figures that the calculator reckons with: kept in the repository, written by one command."""
 
 import json
-import platform
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,12 @@ from statistics import median
 from typing import Any
 
 from bench.scaling.units import KEYS, SCENARIO, UNITS
+from bench.scaling.workers import BY_WORKERS, REACTED
 
 FILE = Path(__file__).with_name("measured.json")
+
+# Of whole workers, the first of which is one.
+WHOLE = f"{REACTED} a second{BY_WORKERS} [1/s]"
 
 Point = tuple[float, float]
 
@@ -27,9 +31,15 @@ class Measured:
     machine: str
     mode: str
     rounds: int
-    values: Mapping[str, float]  # medians, by the names of `bench.scaling.units`
+    values: Mapping[str, float]  # medians, or the most where that is 0; by `bench.scaling.units`
     spread: Mapping[str, tuple[float, float]]  # least and most of the rounds
     curves: Mapping[str, Mapping[str, Sequence[Point]]]  # by part and by what
+
+    @property
+    def reacted(self) -> float:
+        """Return how many events a second one whole worker reacts to, all that this takes included."""
+        [(_, rate), *_] = self.curves["worker"][WHOLE]
+        return rate
 
     def seconds(self, key: str) -> float:
         """Return the CPU seconds of a unit that is kept in microseconds."""
@@ -54,7 +64,8 @@ def load(path: Path = FILE) -> Measured:
             machine=said["machine"],
             mode=said["mode"],
             rounds=int(said["rounds"]),
-            values={key: float(units[key]["value"]) for key in UNITS},
+            # What is none in the median is noise, not free: it costs what it did at the most.
+            values={key: float(units[key]["value"] or units[key]["high"]) for key in UNITS},
             spread={key: (float(units[key]["low"]), float(units[key]["high"])) for key in UNITS},
             curves={
                 part: {what: [(x, y) for x, y in points] for what, points in curves.items()}
@@ -85,9 +96,12 @@ def of_reports(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len({(report["machine"], report["mode"]) for report in reports}) > 1:
         raise Unmeasured("the reports are of different machines, or of different modes")
     report = reports[0]
-    machine = report["machine"].partition(", Linux ")[0]
+    # The report's own Python: who writes this down may have another.
+    said = re.fullmatch(r"(.+), Linux .+, (Python [\w.+]+)", report["machine"])
+    if said is None:
+        raise Unmeasured(f"the report does not say on what it was measured: {report['machine']}")
     return {
-        "machine": f"{machine}, Python {platform.python_version()}",
+        "machine": f"{said[1]}, {said[2]}",
         "mode": report["mode"],
         "rounds": sum(report["rounds"] for report in reports),
         "units": {key: units[key] for key in UNITS},

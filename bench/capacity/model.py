@@ -68,12 +68,29 @@ class Plan:
         return all(each.used <= 1 for each in self.limits)
 
 
+def reading(load: Load, measured: Measured) -> float:
+    """Return the cores that each web process needs to read every event, whoever's it is."""
+    cost, kilobytes = measured.seconds, _kilobytes(load)
+    return (
+        measured.values["web.idle"]
+        + _turns(load, measured) * cost("web.message")
+        + load.events * (cost("web.event") + kilobytes * cost("web.event_kb"))
+    )
+
+
+def _kilobytes(load: Load) -> float:
+    return (load.bytes + FRAME_BYTES) / 1000
+
+
+def _turns(load: Load, measured: Measured) -> float:
+    return min(load.events, measured.values["worker.turns"])
+
+
 def plan(load: Load, measured: Measured) -> Plan:
     """Return what a load takes on one log, whether or not it fits."""
     cost, value = measured.seconds, measured.values
-    kilobytes = (load.bytes + FRAME_BYTES) / 1000
+    kilobytes, turns = _kilobytes(load), _turns(load, measured)
     events, opened, room = load.events, load.opened, load.headroom
-    turns = min(events, value["worker.turns"])
     tokens = 1 - load.sessions
     replays = opened * load.replay
     heartbeats, rechecks = load.connections / HEARTBEAT_SECONDS, load.connections / RECHECK_SECONDS
@@ -84,11 +101,7 @@ def plan(load: Load, measured: Measured) -> Plan:
     def returning(part: str) -> float:
         return replays * (cost(f"{part}.reconnect") + load.missed * cost(f"{part}.replay"))
 
-    reading = (
-        value["web.idle"]
-        + turns * cost("web.message")
-        + events * (cost("web.event") + kilobytes * cost("web.event_kb"))
-    )
+    each_reads = reading(load, measured)
     serving = (
         load.deliveries / load.joined * cost("web.write")
         + load.deliveries * kilobytes * cost("web.write_kb")
@@ -99,14 +112,16 @@ def plan(load: Load, measured: Measured) -> Plan:
     )
     full = load.connections / load.streams
     # Past that no number of processes would do; what they would be is then no matter.
-    number = math.ceil(max(1.0, full, serving / max(room - reading, room * 0.01)))
-    web = number * reading + serving
+    number = math.ceil(max(1.0, full, serving / max(room - each_reads, room * 0.01)))
+    web = number * each_reads + serving
     valkey = (
         number * value["valkey.idle_web"]
         + turns * (cost("valkey.turn") + cost("valkey.message") + number * cost("valkey.subscriber"))
         + events * kilobytes * (cost("valkey.message_kb") + number * cost("valkey.subscriber_kb"))
         + opened * cost("valkey.open")
     )
+    # Past its headroom a process cannot even read; what it would take is then said all the same.
+    web_cores = max(number, web / room)
     placing = {part: cost(f"{part}.place") + cost(f"{part}.publish") for part in ("worker", "postgres")}
 
     def working(part: str) -> float:
@@ -127,17 +142,19 @@ def plan(load: Load, measured: Measured) -> Plan:
     )
     # A worker and its session of the database take turns: what one does is for both to wait.
     each_placed = sum(placing.values())
-    each_reacted = sum(
-        load.reacted * cost(f"{part}.react") + (1 - load.reacted) * cost(f"{part}.pass") for part in placing
-    )
+    # A whole worker reacts to fewer than the one process that only reacts: it places meanwhile, and looks.
+    reacting = max(sum(cost(f"{part}.react") for part in placing), 1 / measured.reacted)
+    passing = sum(cost(f"{part}.pass") for part in placing)
+    each_reacted = load.reacted * reacting + (1 - load.reacted) * passing
     stream = value["web.connection"] + value["kernel.connection"]
     memory = number * (value["web.memory"] + KEPT_BYTES) + load.connections * stream
     kept = value["postgres.disk"] - MEASURED_BYTES + load.bytes
-    sent = load.deliveries * kilobytes * 1000 + heartbeats * HEARTBEAT_BYTES
+    writes = load.deliveries / load.joined + heartbeats
+    sent = load.deliveries * kilobytes * 1000 + heartbeats * HEARTBEAT_BYTES + writes * load.overhead
     database = postgres / room
     return Plan(
         parts=(
-            Part("web processes", number, web, number, memory / GB),
+            Part("web processes", number, web, web_cores, memory / GB),
             Part("workers", 1, worker, worker / room, value["worker.memory"] / GB),
             Part("Valkey", 1, valkey, valkey / room, VALKEY_GB),
             Part("PostgreSQL", 1, postgres, database, max(1.0, database) * DATABASE_GB_A_CORE),
@@ -145,7 +162,7 @@ def plan(load: Load, measured: Measured) -> Plan:
         limits=(
             Limit("placing, one worker at a time", events * each_placed / room, LOGS),
             Limit("reacting, one worker at a time", events * each_reacted / room, REACTIONS),
-            Limit("every web process reads every event", reading / (room * READING), LOGS),
+            Limit("every web process reads every event", each_reads / (room * READING), LOGS),
             Limit("Valkey's one core", valkey / room, SHARDS),
             Limit("PostgreSQL's machine", database / load.database_cores, DATABASE),
             Limit(
@@ -158,7 +175,7 @@ def plan(load: Load, measured: Measured) -> Plan:
         egress_gb=sent * load.mean * MONTH / GB,
         wal_mb=events * (value["postgres.wal"] - MEASURED_BYTES + load.bytes) / 1e6,
         inside_mb=number * events * kilobytes / 1000,
-        alone=max(full, (reading + serving) / room),
+        alone=max(full, (each_reads + serving) / room),
     )
 
 
@@ -195,7 +212,7 @@ def logs_needed(load: Load, measured: Measured) -> int | None:
 class Step:
     """Where something is full, and what to add then."""
 
-    factor: float  # times the load
+    factor: float  # times the load; 0 where it is full at any load
     name: str
     add: str
 
@@ -221,10 +238,12 @@ MOST_TIMES = 1e6
 
 
 def _full(load: Load, used: Callable[[Load], float]) -> float:
-    """Return at how many times the load something is full; at most `MOST_TIMES`."""
+    """Return at how many times the load something is full; at most `MOST_TIMES`, and 0 if at any load."""
     low, high = 1e-6, MOST_TIMES
     if used(load.times(high)) <= 1:
         return high
+    if used(load.times(low)) > 1:
+        return 0.0
     for _ in range(80):
         middle = math.sqrt(low * high)
         if used(load.times(middle)) > 1:

@@ -3,16 +3,19 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from bench.capacity.load import Load
 from bench.capacity.measured import Measured, Point
-from bench.capacity.model import ALONE, logs_needed, plan, share
+from bench.capacity.model import ALONE, logs_needed, plan, reading, share
 from bench.capacity.text import Answer, three
 from bench.numbers import shown
 from bench.plots import Plot, draw
+from bench.publishing import TICK_SECONDS
 from bench.scaling.fleet import BUSY, RATE
+from bench.scaling.hubs import DELIVERIES, DELIVERIES_CPU, MANY
 from bench.scaling.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -96,7 +99,7 @@ def _summary(measured: Measured) -> Iterator[str]:
 
 
 def _units(measured: Measured) -> Iterator[str]:
-    yield "| name | whose | of what | median | rounds from – to | how |"
+    yield "| name | whose | of what | reckoned with | rounds from – to | how |"
     yield "|---|---|---|---:|---|---|"
     for key, each in UNITS.items():
         low, high = measured.spread[key]
@@ -144,9 +147,19 @@ def _driven(curves: Mapping[str, Sequence[Point]]) -> Iterator[tuple[Curve, Curv
 
 
 def _check(measured: Measured) -> Iterator[str]:
-    """Hold the formulas against the whole way, as it was measured with 1, 2 and 4 web processes."""
-    yield "| web processes | part | measured | by formula |"
-    yield "|---:|---|---:|---:|"
+    """Hold the formulas against what they were not made of, and say how far they are off, both ways."""
+    yield "| | part | measured | by formula | off |"
+    yield "|---|---|---:|---:|---:|"
+    off = []
+    for what, part, value, reckoned in _checked(measured):
+        off.append(round(100 * (reckoned / value - 1)))
+        yield f"| {what} | {part} | {value:.3f} cores | {reckoned:.3f} cores | {off[-1]:+d} % |"
+    yield ""
+    yield f"So the formulas are off by {min(off):+d} % to {max(off):+d} %: too little is what a minus says."
+
+
+def _checked(measured: Measured) -> Iterator[tuple[str, str, float, float]]:
+    """Yield what was measured and what the formulas say: the whole way, and deliveries to many."""
     names = {
         "web process": "web processes",
         "worker": "workers",
@@ -159,8 +172,18 @@ def _check(measured: Measured) -> Iterator[str]:
             asked = Load(
                 connections=at, events=RATE, audience=0, streams=1, opens=0, per_transaction=RATE / 250
             )
-            reckoned = plan(asked, measured).part(name).used
-            yield f"| {shown(at)} | {part} | {value:.3f} cores | {reckoned:.3f} cores |"
+            fleet = f"{shown(at)} web process{'es' if at > 1 else ''}"
+            yield fleet, part, value, plan(asked, measured).part(name).used
+    # The first rate is the one that came in time; above it, events wait and are joined. They were handed
+    # over in a message each tick, and each to its one reader.
+    [(at, rate), *_] = measured.curves["web process"][f"{DELIVERIES}{RATES}"]
+    [(_, used), *_] = measured.curves["web process"][f"{DELIVERIES_CPU}{SHARES}"]
+    asked = Load(connections=len(MANY), events=rate, audience=1, opens=0)
+    ticked = replace(measured, values={**measured.values, "worker.turns": 1 / TICK_SECONDS})
+    web = plan(asked, ticked).part("web processes")
+    # Of one process: what a second one would read besides is not in it.
+    reckoned = web.used - (web.number - 1) * reading(asked, ticked)
+    yield f"{shown(at)} deliveries/s to {shown(len(MANY))} readers", "web process", used / 100, reckoned
 
 
 def pictures(measured: Measured) -> dict[Path, str]:

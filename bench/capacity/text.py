@@ -126,6 +126,9 @@ class Answer:
             if each.factor >= min(NEAR, MOST_TIMES):
                 rows.append([f"> {NEAR:,.0f} ×", "", "", each.name, each.add])
                 continue
+            if not each.factor:
+                rows.append(["at any load", "", "", each.name, each.add])
+                continue
             there = self.load.times(each.factor)
             near = [
                 f"{shown(three(each.factor))} ×",

@@ -22,6 +22,7 @@ from bench.web import NEVER_LOOK
 HEARD = "item:1"  # somebody reads it
 UNHEARD = [f"item:{number}" for number in range(10_001, 11_001)]
 READERS = 1_000
+DELIVERIES, DELIVERIES_CPU = "deliveries a second, of those asked for", "CPU at those"
 MANY = [f"item:{number}" for number in range(2, 1_002)]
 LARGE = 2_000  # bytes
 FEW = 10  # events of a message: of a worker's usual turn, a hundred times a second
@@ -136,8 +137,8 @@ def _most(context: Context, server: Server, crowd: Crowd, publisher: Batches) ->
         seconds=context.pick(0.7, 1.2), in_time=lambda heard: heard.late_ms[99] < LATE_MS,
     )  # fmt: skip
     for step in steps:
-        yield _full("deliveries a second, of those asked for", "1/s", step.deliveries, step.rate)
-        yield _full("CPU at those", "% of a core", 100 * step.server_share, step.rate)
+        yield _full(DELIVERIES, "1/s", step.deliveries, step.rate)
+        yield _full(DELIVERIES_CPU, "% of a core", 100 * step.server_share, step.rate)
 
 
 def _full(what: str, unit: str, value: float, at: float | None = None) -> Figure:

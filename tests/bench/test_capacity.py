@@ -92,7 +92,7 @@ def test_where_one_log_is_full_there_are_as_few_as_will_do():
 
 
 def test_where_nothing_will_do_it_says_so():
-    hopeless = replace(USUAL, events=1e11, audience=1)
+    hopeless = Load(connections=1e9, events=1e9, database_sessions=1)
 
     assert logs_needed(hopeless, FOUND) is None
     answer = Answer.of(hopeless, FOUND)
@@ -140,6 +140,76 @@ def test_it_speaks_to_programs(capsys):
     assert said["fits"] is True
 
 
+@pytest.mark.parametrize("name", [each.name for each in fields(Load)])
+def test_the_most_of_anything_is_json(capsys, name):
+    """Beside as many streams as there may be: an event has no more readers than that."""
+    most = next(each.metadata["most"] for each in fields(Load) if each.name == name)
+    asked = ["--connections", "1e9", f"--{name.replace('_', '-')}", str(most), "--json"]
+
+    assert command.main(asked) == 0
+
+    def constant(word):
+        raise AssertionError(word)
+
+    json.loads(capsys.readouterr().out, parse_constant=constant)
+
+
+def test_a_default_that_cannot_be_is_as_much_as_can(capsys):
+    assert command.main(["--connections", "10", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["load"]["audience"] == 10
+
+
+def test_what_is_full_at_any_load_is_said_to_be(capsys):
+    assert command.main(["--database-sessions", "1"]) == 0
+
+    [line] = [line for line in capsys.readouterr().out.split("\n") if "at any load" in line]
+    assert "PostgreSQL's sessions" in line
+
+
+def test_there_are_never_fewer_cores_than_are_used(capsys):
+    for load in (Load(connections=1e6, events=1e6 / 3), Load(), Load(connections=1e9, events=1e9)):
+        for each in plan(load, FOUND).parts:
+            assert each.cores >= each.used, each
+
+
+def test_a_write_to_a_reader_has_more_bytes_than_are_written():
+    bare, full = (plan(replace(USUAL, overhead=bytes_), FOUND).egress_gb for bytes_ in (0, 85))
+    joined = plan(replace(USUAL, overhead=85, joined=5), FOUND).egress_gb
+
+    writes = USUAL.deliveries + USUAL.connections / 15
+    assert full - bare == pytest.approx(85 * writes * USUAL.mean * 30 * 86_400 / 1e9)
+    assert bare < joined < full
+
+
+def test_no_more_is_reacted_to_than_a_whole_worker_did():
+    [reacting] = [each for each in plan(Load(events=FOUND.reacted, reacted=1), FOUND).limits
+                  if each.name.startswith("reacting")]  # fmt: skip
+
+    assert reacting.used >= 1 / Load().headroom * 0.999
+
+
+def test_what_is_none_by_noise_is_not_free(tmp_path):
+    said = json.loads(measured.FILE.read_text())
+    said["units"]["postgres.recheck_token"] |= {"value": 0, "low": 0, "high": 145}
+    (tmp_path / "measured.json").write_text(json.dumps(said))
+
+    assert measured.load(tmp_path / "measured.json").values["postgres.recheck_token"] == 145
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}", "[]", '{"machine": 1, "mode": "full"}'])
+def test_a_report_that_cannot_be_read_is_named(tmp_path, capsys, content):
+    path = tmp_path / "report.json"
+    if content is not None:
+        path.write_text(content)
+    before = measured.FILE.read_text()
+
+    assert command.main(["--report", str(path)]) == 1
+
+    assert str(path) in capsys.readouterr().out
+    assert measured.FILE.read_text() == before
+
+
 def test_so_many_logs_as_are_asked_for(capsys):
     assert command.main(["--logs", "3", "--json"]) == 0
 
@@ -159,6 +229,9 @@ def test_so_many_logs_as_are_asked_for(capsys):
         (["--joined", "0"], "--joined is 0, and must be at least 1"),
         (["--per-transaction", "0.5"], "--per-transaction is 0.5, and must be at least 1"),
         (["--connections", "10", "--audience", "11"], "--audience is more than --connections"),
+        (["--events", "1e300"], "--events is 1e+300, and must be at most 1e+09"),
+        (["--core", "1e300"], "--core is 1e+300, and must be at most 1e+06"),
+        (["--logs", "1000000"], "--logs must be at most 100000"),
         (["--logs", "0"], "--logs must be at least 1"),
         (["--rounds", "0"], "--rounds must be at least 1"),
         (["--events", "many"], "invalid float value: 'many'"),
@@ -174,8 +247,9 @@ def test_what_makes_no_sense_is_refused_by_name(capsys, asked, why):
 def test_every_input_has_its_bounds():
     for each in fields(Load):
         assert each.metadata["about"]
-        with pytest.raises(Nonsense, match=each.name.replace("_", "-")):
-            Load(**{each.name: -math.inf})
+        for wrong in (-math.inf, math.inf, 1e300, -1e300):
+            with pytest.raises(Nonsense, match=each.name.replace("_", "-")):
+                Load(**{each.name: wrong})
 
 
 def test_every_unit_is_measured_and_each_has_a_name_of_its_own():
@@ -227,14 +301,16 @@ def test_a_report_becomes_figures():
 
     figures = [figure(key, value) for value in (1.0, 5.0, 3.0) for key in UNITS]
     curve = {"scenario": "scale", "subject": "Valkey", "quantity": "full", "unit": "1/s", "value": 7, "at": 4}
-    report = {"machine": "2 × A Processor, Linux 1.2-host, Python 3.11.7", "mode": "full", "rounds": 3,
+    report = {"machine": "2 × A Processor, Linux 1.2-host, Python 3.9.1", "mode": "full", "rounds": 3,
               "figures": [*figures, curve]}  # fmt: skip
 
     said = measured.of_reports([report])
 
     assert said["units"]["web.event"] == {"value": 3.0, "unit": "µs", "low": 1.0, "high": 5.0}
     assert said["curves"] == {"Valkey": {"full [1/s]": [(4, 7.0)]}}
-    assert "Linux" not in said["machine"]
+    assert said["machine"] == "2 × A Processor, Python 3.9.1"  # whoever writes it down
+    with pytest.raises(measured.Unmeasured, match="on what"):
+        measured.of_reports([report | {"machine": "mine"}])
     with pytest.raises(measured.Unmeasured, match=r"web\.event"):
         measured.of_reports([report | {"figures": [f for f in figures if "nobody" not in f["quantity"]]}])
     assert measured.of_reports([report, report])["rounds"] == 6
