@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from bench.context import Context
 from bench.figures import DAPHNE, NCHAN, UVICORN, Aim, Figure
 from bench.plots import Plot
-from bench.scenarios.ramp import Found, its_own_limit, ramp, shares
+from bench.scenarios.ramp import Found, its_own_limit, ramp, shares, wanting
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "2,000 channels with one subscriber each"
@@ -52,8 +52,8 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
             ):  # fmt: skip
                 if step.heard.late_ms:
                     yield Figure("many", subject, LATENCY, "ms", step.heard.late_ms[99], step.rate)
-                if step.heard.faults:
-                    context.remark(f"many: {subject} at {step.rate:.0f}/s had faults: {step.heard.faults}")
+                if not step.complete:
+                    context.remark(f"many: {subject} at {step.rate:.0f}/s {wanting(step)}")
                 found.add(step)
         if (best := found.best) is None:
             context.remark(f"many: {subject} did not keep to {LATE_MS:.0f} ms even at the lowest rate")

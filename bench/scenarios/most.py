@@ -16,7 +16,7 @@ from bench.figures import DAPHNE, NCHAN, UVICORN, Aim, Figure
 from bench.peers.nchan import Nchan
 from bench.plots import Plot
 from bench.publishing import Publisher
-from bench.scenarios.ramp import Found, its_own_limit, ramp, shares
+from bench.scenarios.ramp import Found, its_own_limit, ramp, shares, wanting
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "The highest rate to 1,000 subscribers"
@@ -79,9 +79,8 @@ def _one(context: Context, subject: str, how: str) -> Iterator[Figure]:
             ):  # fmt: skip
                 if step.heard.late_ms:
                     yield figure(LATENCY, "ms", step.heard.late_ms[99], step.rate * CROWD)
-                if step.heard.faults:
-                    faults = f"had faults: {step.heard.faults}"
-                    context.remark(f"most: {subject} at {step.rate:.0f} events/s{how} {faults}")
+                if not step.complete:
+                    context.remark(f"most: {subject} at {step.rate:.0f} events/s{how} {wanting(step)}")
                 found.add(step)
         if (best := found.best) is None:
             context.remark(f"most: {subject} did not deliver even the lowest rate{how}")

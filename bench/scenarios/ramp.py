@@ -23,7 +23,8 @@ class Step:
     rate: float
     sent: Sent
     heard: Heard
-    sustained: bool  # it was published so fast, and came to everyone, once and in order, and in time
+    complete: bool  # all of it came to everyone, once and in order
+    sustained: bool  # that, and it was published so fast, and came in time
     cpu_seconds: float  # of the server
 
     @property
@@ -95,7 +96,7 @@ def ramp(
         cost = spent(server, before)
         complete = came and not heard.faults
         sustained = complete and sent.kept_up and in_time(heard)
-        yield Step(rate, sent, heard, sustained, cost)
+        yield Step(rate, sent, heard, complete, sustained, cost)
         if not complete:
             return
         good, bad = (rate, bad) if sustained else (good, rate)
@@ -107,6 +108,12 @@ def ramp(
             rate, halvings = sqrt(good * bad), halvings - 1
         else:
             return
+
+
+def wanting(step: Step) -> str:
+    """Return what to remark of a step that was not complete, and that was so the last."""
+    why = f"had faults: {step.heard.faults}" if step.heard.faults else "did not bring everything"
+    return f"{why}; its limit was not looked for more closely than by the last factor"
 
 
 def shares(scenario: str, subject: str, found: Found, how: str = "") -> Iterator[Figure]:

@@ -5,7 +5,7 @@ import pytest
 from bench.figures import NCHAN
 from bench.generator import Heard
 from bench.publishing import Sent
-from bench.scenarios.ramp import Found, its_own_limit, ramp, shares
+from bench.scenarios.ramp import Found, its_own_limit, ramp, shares, wanting
 from bench.usage import Usage
 
 
@@ -84,6 +84,8 @@ def test_it_ends_where_something_was_lost():
 
     assert rates == [100, 400]
     assert found.best.rate == 100
+    assert (found.best.complete, found.beyond.complete) == (True, False)
+    assert "had faults: {'gap': 1}; its limit was not" in wanting(found.beyond)
 
 
 def test_a_limit_is_shown_to_be_the_servers_own():
