@@ -235,11 +235,12 @@ def steps(load: Load, measured: Measured) -> list[Step]:
 
 
 MOST_TIMES = 1e6
+LEAST_TIMES = 1e-12  # of which nothing is left, of whatever may be asked
 
 
 def _full(load: Load, used: Callable[[Load], float]) -> float:
     """Return at how many times the load something is full; at most `MOST_TIMES`, and 0 if at any load."""
-    low, high = 1e-6, MOST_TIMES
+    low, high = LEAST_TIMES, MOST_TIMES
     if used(load.times(high)) <= 1:
         return high
     if used(load.times(low)) > 1:

@@ -142,7 +142,8 @@ class Answer:
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows as lines: numbers to the right, words to the left."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    left = [any(len(row[n]) > 0 and row[n][0].isalpha() for row in rows[1:]) for n in range(len(rows[0]))]
+    cells_of = [[row[n] for row in rows[1:] if row[n]] for n in range(len(rows[0]))]
+    left = [bool(cells) and all(cell[0].isalpha() for cell in cells) for cells in cells_of]
     lines = []
     for row in rows:
         cells = [

@@ -165,6 +165,9 @@ def test_what_is_full_at_any_load_is_said_to_be(capsys):
 
     [line] = [line for line in capsys.readouterr().out.split("\n") if "at any load" in line]
     assert "PostgreSQL's sessions" in line
+    assert not any(
+        each.factor == 0 for each in steps(Load(connections=1e9, events=1e9, streams=1, opens=1e9), FOUND)
+    )
 
 
 def test_there_are_never_fewer_cores_than_are_used(capsys):
