@@ -25,6 +25,7 @@ RATES = {True: (50, 500, 2_000), False: (50, 500, 1_000, 2_000, 5_000, 10_000)}
 MEDIAN, LATE = "commit to client, median", "commit to client, p99"
 LATE_MS = 40.0
 USED_UP = 90.0  # % of a core
+OTHERS = 30.0  # % of a core, of who has no part in it: then what is used up says nothing of us
 FIRST, SECOND = "the web process' core, all together", "the other core, all together"
 STOLEN = "the host's, of both cores"
 KNEES = f"rates later (p99) than {LATE_MS:.0f} ms, or not kept up with, though no core was used up"
@@ -63,6 +64,12 @@ def run(context: Context) -> Iterator[Figure]:
                     raise Trouble(f"{subject} had faults: {heard.faults}")
                 late = not sent.kept_up or heard.late_ms[99] > LATE_MS
                 knees += late and max(used.cores) < USED_UP
+                others = sum(used.cores) - used.ours - 100 * (sent.cpu_share + heard.cpu_share)
+                if late and max(used.cores) >= USED_UP and others > OTHERS:
+                    context.remark(
+                        f"latency: {subject} was late at {rate:,} events a second while others used"
+                        f" {others:.0f} % of a core: whether there is a knee cannot be told."
+                    )
                 yield Figure("latency", subject, "appended late, p99", "ms", sent.late_ms, rate)
                 parts = {**used.parts, "the publisher": 100 * sent.cpu_share}
                 for part, share in parts.items():
@@ -87,6 +94,11 @@ class _Used:
     def cores(self) -> list[float]:
         """Return how busy each core was."""
         return [self.parts[name] for name in (FIRST, SECOND)]
+
+    @property
+    def ours(self) -> float:
+        """Return what all parts used together."""
+        return sum(share for part, share in self.parts.items() if part not in (FIRST, SECOND, STOLEN))
 
     def __enter__(self) -> Self:
         self._began, self._before = time.monotonic(), self._now()

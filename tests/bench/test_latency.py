@@ -17,6 +17,7 @@ class Fake:
 
     quick, remarks, cores = True, (), Cores(0, 1)
     subject, address = UVICORN, ("", 0)
+    cpu_share = 0.5  # of a core, of the publisher and of the crowd
 
     def __init__(self, *, late_above=1e9, keeps=1e9):
         self.late_above, self.keeps, self.rate, self.said = late_above, keeps, 0, []
@@ -53,11 +54,18 @@ class Fake:
 
     def steady(self, channels, *, rate, seconds):
         self.rate = rate
-        return Sent(int(min(rate, self.keeps) * seconds), seconds, 0.5, {}, int(rate * seconds), 0.0)
+        return Sent(
+            int(min(rate, self.keeps) * seconds),
+            seconds,
+            self.cpu_share,
+            {},
+            int(rate * seconds),
+            0.0,
+        )
 
     def report(self):
         late = 90.0 if self.rate > self.late_above else 5.0
-        return Heard(1, 1.0, 0.7, 0, {}, {50: late, 99: late, 100: late})
+        return Heard(1, 1.0, self.cpu_share, 0, {}, {50: late, 99: late, 100: late})
 
 
 @pytest.fixture
@@ -87,6 +95,17 @@ def test_late_events_are_a_knee_where_no_core_is_used_up(cores):
     assert knees(Fake(late_above=1_000)) == 1
     cores.share = 100.0
     assert knees(Fake(late_above=1_000)) == 0
+
+
+def test_where_others_used_the_cores_it_says_that_nothing_is_known(cores):
+    cores.share, fake = 100.0, Fake(late_above=1_000)
+    knees(fake)
+    alone = Fake(late_above=1_000)
+    alone.cpu_share = 0.95
+    knees(alone)
+
+    assert ["cannot be told" in line for line in fake.said] == [True]
+    assert alone.said == []
 
 
 def test_a_rate_that_cannot_be_appended_is_a_knee_where_no_core_is_used_up(cores):
