@@ -16,7 +16,7 @@ from bench.scaling import appends, fanout, fleet, hubs, streams, workers
 from bench.scaling.units import KEYS
 
 TITLE = "What a unit of work costs each part"
-SECONDS = (80, 150)
+SECONDS = (90, 180)
 AIMS: list[Aim] = []
 PLOTS: list[Plot] = []
 
