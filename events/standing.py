@@ -60,13 +60,21 @@ class Standing:
 
 
 def question(asked: Sequence[Asked]) -> tuple[str, dict[str, Any]]:
-    """Return the statement for some users, and what it is asked with."""
+    """Return the statement for some users, and what it is asked with; raise ValueError, of no names."""
     # As texts, of what no name, id or digest has in it: arrays would cost more than all else here.
     return _statement(), {
-        "users": " ".join([each.user_id for each in asked]),
-        "sessions": " ".join([each.session for each in asked]),
-        "channels": "\n".join([" ".join(each.channels) for each in asked]),
+        "users": _joined(" ", [each.user_id for each in asked]),
+        "sessions": _joined(" ", [each.session for each in asked]),
+        "channels": _joined("\n", [_joined(" ", each.channels) for each in asked]),
     }
+
+
+def _joined(by: str, texts: Sequence[str]) -> str:
+    """Join texts; raise ValueError where one has in it what they are joined by: all after it would shift."""
+    joined = by.join(texts)
+    if joined.count(by) != max(0, len(texts) - 1):
+        raise ValueError("a name that is none")
+    return joined
 
 
 def read(rows: Sequence[tuple[Any, ...]], number: int) -> list[Standing | None]:

@@ -16,11 +16,14 @@ from django.db import InterfaceError, OperationalError
 
 from events.access import AccessChanged
 from events.channels import SYSTEM, Channel
+from streams.connection import Sink
 from streams.reader import Reader
 from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE = 32  # streams of which it is asked whether they are still permitted
+AWAY = (OperationalError, InterfaceError)
 AGAIN_SECONDS = 1.0  # after a recheck that found the database away
 
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[Reader | None]]  # as they are now, if at all
@@ -36,22 +39,25 @@ class Crowd(dict[Subscriber, None]):
     The kernel made their sockets in that order, too, and writes to them a tenth faster in it than in another.
     """
 
-    __slots__ = ("handed_at", "others", "writes")
+    __slots__ = ("handed_at", "others", "parked", "writes")
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[Write] | None = None  # of who is parked, once somebody asked
-        self.others: list[Subscriber] = []  # the rest, then
+        self.parked: list[tuple[Subscriber, Sink]] = []  # they, then
+        self.others: list[Subscriber] = []  # and the rest
         self.handed_at = 0.0  # when these were last written to, by the monotonic clock
 
     def sort(self) -> list[Write]:
-        """Return the writes of who is parked; note who is not."""
-        self.writes = [reader.outlet.write for reader in self if reader.outlet is not None]
-        self.others = [reader for reader in self if reader.outlet is None]
+        """Return the writes of who is parked; note who is, and who is not."""
+        self.parked, self.others, self.writes = [], [], []
+        for reader in self:
+            if reader.outlet is None:
+                self.others.append(reader)
+            else:
+                self.parked.append((reader, reader.outlet))
+                self.writes.append(reader.outlet.write)
         return self.writes
-
-
-_NOBODY = Crowd()
 
 
 class Audience:
@@ -110,12 +116,13 @@ class Audience:
 
     def of(self, channel: str) -> Crowd:
         """Return who reads a channel."""
-        return self._by.get(("channel", channel), _NOBODY)
+        return self._by.get(("channel", channel)) or Crowd()
 
     def sort_again(self, subscriber: Subscriber) -> None:
         """Hear that a subscriber was parked, or is no more."""
         for channel in subscriber.channels:
-            self.of(channel).writes = None
+            if (crowd := self._by.get(("channel", channel))) is not None:
+                crowd.writes = None
 
     def handed_at(self, channels: Iterable[Channel]) -> float:
         """Return when the parked readers of some channels were last written to, all at once."""
@@ -160,23 +167,23 @@ class Audience:
                     await self._recheck_now.wait()
             self._recheck_now.clear()
             was_away, away = away, False
-            for (reader, channels), asked in self._readers().items():
-                try:
-                    now = await self._permitted(reader, channels)
-                except (OperationalError, InterfaceError) as error:
-                    away = True  # a recheck is asked for just when it may be: soon again
-                    if not was_away:
-                        logger.warning("A recheck waits for the log.", extra={"error": type(error).__name__})
+            readers = list(self._readers().items())
+            for first in range(0, len(readers), AT_ONCE):
+                some = readers[first : first + AT_ONCE]
+                # At once: what they ask the database is put as one.
+                asking = [self._permitted(*who) for who, _ in some]
+                answers = await asyncio.gather(*asking, return_exceptions=True)
+                for ((reader, _), asked), now in zip(some, answers, strict=True):
+                    if isinstance(now, AWAY):
+                        if not (was_away or away):
+                            logger.warning(
+                                "A recheck waits for the log.", extra={"error": type(now).__name__}
+                            )
+                        away = True  # a recheck is asked for just when it may be: soon again
+                    else:
+                        _heed(now, reader, asked, hide)
+                if away:
                     break
-                except Exception:
-                    logger.exception("A rule failed; who it cannot vouch for is asked to come back.")
-                    now = None
-                for subscriber, before in asked:
-                    if now is None:
-                        subscriber.end("revoked")
-                    # Whoever hid, or showed themselves, while it was asked has been heard of since.
-                    elif now.hidden != reader.hidden and subscriber.reader is before:
-                        hide(subscriber, now.hidden)
 
     def _readers(self) -> dict[tuple[Reader, frozenset[Channel]], list[tuple[Subscriber, Reader]]]:
         """Return the open streams by who reads what, each with its reader as they are at this moment."""
@@ -184,6 +191,24 @@ class Audience:
         for each in self._all:
             found.setdefault((each.reader, each.channels), []).append((each, each.reader))
         return found
+
+
+def _heed(
+    now: Reader | BaseException | None,
+    reader: Reader,
+    asked: Iterable[tuple[Subscriber, Reader]],
+    hide: Hide,
+) -> None:
+    """End the streams of who may read no more, or whom nobody can vouch for; hide who hides."""
+    if isinstance(now, BaseException):
+        logger.error("A rule failed; who it cannot vouch for is asked to come back.", exc_info=now)
+        now = None
+    for subscriber, before in asked:
+        if now is None:
+            subscriber.end("revoked")
+        # Whoever hid, or showed themselves, while it was asked has been heard of since.
+        elif now.hidden != reader.hidden and subscriber.reader is before:
+            hide(subscriber, now.hidden)
 
 
 def _keys(subscriber: Subscriber) -> Iterator[Key]:

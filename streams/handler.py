@@ -28,6 +28,7 @@ from django.utils.module_loading import import_string
 
 from events.errors import BadRequest
 from events.http import is_threadless, problem
+from streams import permission
 from streams.connection import Connection, Receive, Send
 from streams.response import Outliving
 
@@ -187,7 +188,8 @@ def _in_loop(kind: Any) -> Any:
         if not hasattr(self, "process_response"):
             found: HttpResponseBase = response
         elif issubclass(kind, SessionMiddleware) and _is_to_be_saved(request):
-            found = await sync_to_async(self.process_response)(request, response)
+            async with permission.turns:  # as all do who need a thread, and a connection
+                found = await sync_to_async(self.process_response)(request, response)
         else:
             found = self.process_response(request, response)
         return found

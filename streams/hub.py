@@ -182,20 +182,20 @@ class Hub:
         events: Sequence[Published] = batch.events
         if batch.prev < self.position:
             events = [event for event in events if event.position > self.position]
+        forgotten = [json.loads(event.data) for event in events if names.LOG in event.channels]
         hand_out(self, events)
         self.ring.extend(events, batch.last)
-        for event in events:
-            if names.LOG in event.channels:
-                self._forget(event)
+        for said in forgotten:
+            self._forget(said)
         self.position = batch.last
         self.head = max(self.head, batch.last)
         self.parked.send()
         return True
 
-    def _forget(self, event: Published) -> None:
+    def _forget(self, said: Any) -> None:
         """Forget what the log says it forgot: events that were pruned, or whose data was erased."""
         self.replay.forget()
-        match json.loads(event.data):
+        match said:
             case {"oldest": int(oldest)}:
                 self._forget_below(oldest)
             case {"upto": int(upto)}:

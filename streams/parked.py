@@ -19,13 +19,15 @@ from streams import sse
 
 if TYPE_CHECKING:
     from streams.audience import Crowd
+    from streams.connection import Sink
     from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
 AT_ONCE = 5_000  # streams written to in one turn of the loop: some 40 ms, in which nobody else is served
-JOIN_SECONDS = 0.02  # longest that what was pushed waits for more: with the writing, half of a late 50 ms
+JOIN_SECONDS = 0.02  # that what was pushed waits for more: with the writing, half of a late 50 ms
+LONGEST_SECONDS = 0.1  # likewise, where sending takes longer than that
 QUIET_TURNS = 3  # of the loop, without a batch: one that waits at the socket is here in two
 
 
@@ -66,26 +68,26 @@ class Parked:
         if self.unsent or len(readers) > AT_ONCE or len(wire) > settings.STREAMS_WRITE_BYTES:
             return sum([reader.push(frames, first, last) for reader in readers])
         writes = readers.sort() if readers.writes is None else readers.writes
-        others = readers.others
-        failed = []
-        for write in writes:
+        parked, others = readers.parked, readers.others  # of now: a write may change one of them
+        failed: list[tuple[int, Exception]] = []
+        for number, write in enumerate(writes):
             try:
                 write(wire)
-            except Exception:
-                failed.append(write)
+            except Exception as error:
+                failed.append((number, error))
         readers.handed_at = self.now()
-        for reader in [each for each in readers if each.outlet is not None and each.outlet.write in failed]:
-            _give_up(reader)
+        for number, why in failed:
+            _give_up(*parked[number], why)
         return len(writes) - len(failed) + sum([reader.push(frames, first, last) for reader in others])
 
     @staticmethod
     def write(subscriber: "Subscriber", data: bytes) -> None:
         """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
-        try:
-            if subscriber.outlet is not None:
-                subscriber.outlet.write(sse.chunked(data))
-        except Exception:
-            _give_up(subscriber)
+        if (outlet := subscriber.outlet) is not None:
+            try:
+                outlet.write(sse.chunked(data))
+            except Exception as error:
+                _give_up(subscriber, outlet, error)
 
     def send(self) -> None:
         """Send what was pushed: at once, or, by a hub that is busy, with what else has come by now."""
@@ -96,7 +98,8 @@ class Parked:
         if now >= self.busy_until:
             self._send()
         else:
-            self._sending, self._send_by = True, now + max(JOIN_SECONDS, self._took)
+            self._sending = True
+            self._send_by = now + min(max(JOIN_SECONDS, self._took), LONGEST_SECONDS)
             asyncio.get_running_loop().call_soon(self._send_when_quiet)
 
     def _send_when_quiet(self) -> None:
@@ -109,14 +112,16 @@ class Parked:
     def _send(self) -> None:
         """Send to all; to a crowd in slices, between which others have their turn."""
         now, unsent = self.now(), self.unsent
-        for _ in range(min(len(unsent), AT_ONCE)):
-            unsent.popleft().flush(now)
-        ended = self.now()
-        self._took = ended - now
-        self.busy_until = ended + self._took
-        self._sending = bool(unsent)
-        if self._sending:
-            asyncio.get_running_loop().call_soon(self._send)
+        try:
+            for _ in range(min(len(unsent), AT_ONCE)):
+                unsent.popleft().flush(now)
+        finally:  # whatever happened to one: the rest would wait for ever
+            ended = self.now()
+            self._took = ended - now
+            self.busy_until = ended + self._took
+            self._sending = bool(unsent)
+            if self._sending:
+                asyncio.get_running_loop().call_soon(self._send)
 
     async def look_after(self) -> None:
         """Look after the streams for ever, each when it is due."""
@@ -144,12 +149,11 @@ class Parked:
         self.add(subscriber)
 
 
-def _give_up(subscriber: "Subscriber") -> None:
+def _give_up(subscriber: "Subscriber", outlet: "Sink", error: Exception) -> None:
     """Cut off who missed something by now; soon, for the hub may be amid its readers."""
-    logger.exception("A parked stream failed.")
-    outlet, subscriber.live = subscriber.outlet, False
+    logger.error("A parked stream failed.", exc_info=error)
+    subscriber.live = False
     subscriber.unpark()
     loop = asyncio.get_running_loop()
     loop.call_soon(subscriber.leave)
-    if outlet is not None:
-        loop.call_soon(outlet.abort)
+    loop.call_soon(outlet.abort)

@@ -15,6 +15,7 @@ from streams.behind import DATABASE_AWAY
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
+Asked = tuple[Question, asyncio.Future[Answer]]
 
 MOST = 64  # questions in a statement
 QUIET_TURNS = 2  # of the loop: a connection that was taken in one is read in the next
@@ -26,7 +27,7 @@ class Together(Generic[Question, Answer]):
 
     def __init__(self, put: Callable[[list[Question]], Awaitable[list[Answer]]]) -> None:
         self._put = put  # returns the answers in the order of the questions
-        self._asked: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._asked: list[Asked[Question, Answer]] = []
         self._since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -34,7 +35,7 @@ class Together(Generic[Question, Answer]):
         """Return the answer to a question that is put after this was called; raise what `put` does.
 
         What is not understood (a psycopg.Error or ValueError) is put again, each by itself: it is nobody
-        else's fault.
+        else's fault. What takes too long is: a database that is away does, too.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -51,24 +52,37 @@ class Together(Generic[Question, Answer]):
         if quiet < QUIET_TURNS and number < MOST and time.monotonic() - self._since < LONGEST_SECONDS:
             asyncio.get_running_loop().call_soon(self._look, number, quiet)
             return
-        task = asyncio.ensure_future(self._answer(self._asked))
+        for first in range(0, number, MOST):
+            task = asyncio.ensure_future(self._answer(self._asked[first : first + MOST]))
+            self._tasks.add(task)  # or nobody would hold it
+            task.add_done_callback(self._tasks.discard)
         self._asked = []
-        self._tasks.add(task)  # or nobody would hold it
-        task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, asked: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, asked: "list[Asked[Question, Answer]]") -> None:
         try:
-            answers = await self._put([question for question, _ in asked])
-        except Exception as error:
-            understood = isinstance(error, DATABASE_AWAY) or not isinstance(error, psycopg.Error | ValueError)
-            if len(asked) > 1 and not understood:
+            said = await self._try(asked)
+            if len(asked) > 1 and isinstance(said, psycopg.Error | ValueError):
                 for each in asked:
-                    await self._answer([each])
-                return
-            for _, future in asked:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, future), answer in zip(asked, answers, strict=True):
-                if not future.done():  # who asked may have left
-                    future.set_result(answer)
+                    if isinstance(said, DATABASE_AWAY):
+                        break
+                    said = await self._try([each])
+                    _tell([each], said)
+            _tell(asked, said)
+        finally:  # also of a task that was cancelled: nobody may wait for ever
+            _tell(asked, psycopg.OperationalError("not answered"))
+
+    async def _try(self, asked: "list[Asked[Question, Answer]]") -> list[Answer] | Exception:
+        try:
+            return await self._put([question for question, _ in asked])
+        except Exception as error:
+            return error
+
+
+def _tell(asked: "list[Asked[Question, Answer]]", said: list[Answer] | Exception) -> None:
+    """Give each their answer, or why there is none; who asked may have left."""
+    for number, (_, future) in enumerate(asked):
+        if not future.done():
+            if isinstance(said, Exception):
+                future.set_exception(said)
+            else:
+                future.set_result(said[number])

@@ -21,7 +21,7 @@ from django.db import DataError, OperationalError
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
-from events import channels, items, preferences
+from events import channels, items, preferences, standing
 from events.access import session_digest
 from events.channels import Channel
 from events.errors import ChannelForbidden, TickertapeError
@@ -387,6 +387,18 @@ async def test_a_live_streams_reader_is_asked_about_anew_the_same_way(world, use
     assert await permission.still_permitted(reader, found, hub=hub) is None
     await world.run(EndedSession.objects.create, digest=grant.session)
     assert await permission.still_permitted(by_token, found, hub=hub) is None
+
+
+@pytest.mark.parametrize("asked", [
+    standing.Asked("7", [Channel("item:1\nitem:2")]),
+    standing.Asked("7", [Channel("item:1 item:2")]),
+    standing.Asked("7 8", [Channel("item:1")]),
+    standing.Asked("7", [Channel("item:1")], "a b"),
+])  # fmt: skip
+def test_what_would_shift_the_others_questions_is_not_put(asked):
+    other = standing.Asked("9", [Channel("item:1"), Channel("item:2")])
+    with pytest.raises(ValueError, match="name"):
+        standing.question([asked, other])
 
 
 def test_what_is_asked_is_of_every_kind_that_we_register():

@@ -1,6 +1,7 @@
 """The hub: contiguous whatever Redis does, and no event lost, doubled or out of order."""
 
 import asyncio
+import contextlib
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ from django.db import OperationalError, connection
 
 from events import log
 from events.channels import ACCESS, LOG
+from streams import audience
 from streams.batch import Batch, Published
 from streams.hub import Hub
 from tests.events.support import undo
@@ -382,6 +384,30 @@ async def test_a_recheck_without_a_database_ends_nothing(hub, subscribe, monkeyp
         async with asyncio.timeout(5):
             await asked.wait()
         assert stream.subscriber.live
+
+
+async def test_many_are_asked_about_at_once_and_no_more_than_so_many(hub, subscribe, monkeypatch):
+    """Or a process of many readers would not have asked of the last one before it is time for the first."""
+    monkeypatch.setattr(audience, "AT_ONCE", 2)
+    asking, most, done = 0, 0, []
+
+    async def rule(reader, channels):
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking -= 1
+        done.append(reader.user_id)
+        return reader
+
+    monkeypatch.setattr(hub.audience, "_permitted", rule)
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(5):
+            await (await stack.enter_async_context(subscribe(user_id=str(number)))).frame()
+        hub.audience.recheck()
+        await until(lambda: len(done) == 5)
+    assert most == 2
 
 
 async def test_a_stopped_hub_stays_stopped(hub):

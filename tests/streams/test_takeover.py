@@ -348,6 +348,39 @@ async def test_one_that_cannot_be_written_to_is_cut_off_and_nobody_else_minds(hu
     assert other.subscriber in set(hub.audience)
 
 
+async def test_what_is_no_part_of_the_tape_cannot_have_it_handed_out_twice(hub, opened, caplog):
+    """An alert that cannot be counted: the hub goes on from behind it."""
+    stream = await opened()
+    position = hub.position + 1
+    frame = f"id: {hub.epoch}-{position}\nevent: SystemAlert\ndata: {{}}\n\n".encode()
+    batch = Batch(hub.epoch, hub.position, position, (Published(position, (ITEM,), frame),))
+    for _ in range(3):
+        hub.apply(batch)
+    assert [frame.event for frame in stream.frames()] == ["stream.open", "SystemAlert"]
+    assert hub.position == position
+    assert "not counted" in caplog.text
+
+
+async def test_each_of_several_that_cannot_be_written_to_is_cut_off_also_one_that_stirs(hub, opened, caplog):
+    crowd = [await opened() for _ in range(4)]
+    for number in (0, 2):
+
+        def closed(data, pipe=crowd[number].pipe, number=number):
+            if number:
+                pipe.owner.full()
+            raise RuntimeError("the handle is closed")
+
+        crowd[number].pipe.write = closed
+    push(hub)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [each.pipe.aborted for each in crowd] == [True, False, True, False]
+    assert [each.subscriber in set(hub.audience) for each in crowd] == [False, True, False, True]
+    assert [crowd[number].events() for number in (1, 3)] == [[hub.position]] * 2
+    failed = [record for record in caplog.records if record.message == "A parked stream failed."]
+    assert [record.exc_info[0] for record in failed] == [RuntimeError] * 2
+
+
 async def test_a_cancellation_that_is_lost_leaves_nobody_behind(hub, opened):
     """As asyncio.wait_for loses one on Python 3.11, whose future is done already."""
     stream = await opened(room=1)

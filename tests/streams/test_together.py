@@ -108,3 +108,44 @@ async def test_who_leaves_takes_nobody_along():
     asked.go.set()
     assert await asyncio.gather(*asking[1:]) == [10, 20]
     assert asking[0].cancelled()
+
+
+async def test_a_crowd_is_put_in_parts_of_bounded_size():
+    asked = Asked()
+    desk = Together(asked)
+    assert await asyncio.gather(*map(desk.ask, range(1_000))) == [10 * number for number in range(1_000)]
+    assert max(map(len, asked.put)) == together.MOST
+
+
+async def test_where_the_database_goes_away_meanwhile_nothing_more_is_put():
+    asked = Asked()
+    asked.error = psycopg.DataError("no")
+    desk = Together(asked)
+
+    async def gone(questions):
+        asked.put.append(questions)
+        raise TimeoutError if len(asked.put) == 3 else asked.error
+
+    desk._put = gone
+    answers = await asyncio.gather(*map(desk.ask, range(10)), return_exceptions=True)
+    assert [type(each) for each in answers] == [psycopg.DataError, *[TimeoutError] * 9]
+    assert asked.put == [[*range(10)], [0], [1]]
+
+
+@pytest.mark.parametrize("how", ["is cancelled", "says too little"])
+async def test_nobody_waits_for_a_question_that_will_not_be_answered(how):
+    asked = Asked()
+    asked.go.clear()
+    desk = Together(asked)
+    asking = [asyncio.ensure_future(desk.ask(number)) for number in range(3)]
+    while not asked.put:
+        await asyncio.sleep(0)
+    if how == "is cancelled":
+        for task in desk._tasks:
+            task.cancel()
+    else:
+        asked.put[0].clear()
+        asked.go.set()
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in answers] == [psycopg.OperationalError] * 3
