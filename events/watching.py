@@ -88,6 +88,30 @@ SELECT item_id, id FROM author WHERE id IS NOT NULL
 """
 
 
+# Looks no further than so far: what a crowd is costs no more to tell than what is not.
+_FEW_SQL = """
+SELECT wanted.id FROM unnest(%(items)s::bigint[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT FROM events_watch w WHERE w.item_id = wanted.id OFFSET %(most)s)
+AND NOT EXISTS (
+    WITH RECURSIVE author (id) AS (
+        SELECT min(c.author_id) FROM events_comment c WHERE c.item_id = wanted.id
+        UNION ALL
+        SELECT (SELECT min(c.author_id) FROM events_comment c
+            WHERE c.item_id = wanted.id AND c.author_id > a.id)
+        FROM author a WHERE a.id IS NOT NULL
+    )
+    SELECT FROM author WHERE id IS NOT NULL OFFSET %(most)s
+)
+"""
+
+
+def followed_by_few(item_ids: Collection[int], *, most: int) -> set[int]:
+    """Return those of some items on which at most so many commented, and at most so many decided."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FEW_SQL, {"items": list(item_ids), "most": most})
+        return {item_id for (item_id,) in cursor.fetchall()}
+
+
 def audience(item: Item) -> Audience:
     """Return who follows an item; whether they may read it is another question."""
     return audiences([item])[item.pk]

@@ -1,19 +1,29 @@
 """Who is told of what: the reactions that raise notifications."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from time import time
 
 from events import items, mentions, notifications, watching
-from events.channels import user_channel
+from events.channels import item_channel, user_channel
 from events.comments import CommentAdded
 from events.jobs import JobFailed, TaskComplete
 from events.models import Comment, Item
 from workers.reactions import Cause, reaction
 
+FEW = 8  # people: with each of them, what hundreds of comments raise at once is still done soon
+_ITEM = re.compile(r"item:([1-9][0-9]{0,17})")  # one whose id fits into the database's integers
 TITLE_SHOWN = 100  # characters of a job's type: another program's may be of any length
 
 
-@reaction(to=CommentAdded, together=True)
+def _crowds(subjects: Set[str]) -> Set[str]:
+    """Return those of some channels of items of whose comments more than a few may be told."""
+    named = filter(None, map(_ITEM.fullmatch, subjects))
+    few = watching.followed_by_few([int(match[1]) for match in named], most=FEW)
+    return subjects - {item_channel(item_id) for item_id in few}
+
+
+@reaction(to=CommentAdded, together=True, crowds=_crowds)
 def tell_of_comment(causes: Sequence[Cause]) -> None:
     """Tell those whom comments concern, and who may read them now."""
     added = [(cause, cause.event) for cause in causes if isinstance(cause.event, CommentAdded)]

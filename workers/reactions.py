@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -27,20 +27,19 @@ from events import log, registry
 from events.channels import Channel
 from events.registry import EventType
 from workers.models import Checkpoint, Delivery
+from workers.together import MOST_TOGETHER, Held
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "reactions"
 BATCH = 1_000  # events of one transaction: what a failure in the middle does again
 TURN_SECONDS = 0.5  # then it commits: somebody's click may wait for an inbox that it has locked
-TOGETHER_SECONDS = 0.1  # as many are taken together as are done in so long: a turn's end must not be far
-FIRST_TOGETHER = 8  # events: so few at the begin of a turn, until it is known how soon they are done
-MOST_TOGETHER = 64  # events: each of them may be for a crowd, though all before were for one
 FROZEN_SECONDS = 15  # a reactor that stops in its transaction gives its turn up after so long
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
 
 E = TypeVar("E", bound=EventType)
+Crowds = Callable[[Set[str]], Set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Reaction:
     type: type[EventType]
     run: Callable[[Sequence[Cause]], None]
     together: bool = False
+    crowds: Crowds | None = None
 
 
 _reactions: dict[str, Reaction] = {}
@@ -82,18 +82,24 @@ Many = Callable[[Sequence[Cause]], None]
 @overload
 def reaction(to: type[EventType]) -> Callable[[One], One]: ...
 @overload
-def reaction(to: type[EventType], *, together: Literal[True]) -> Callable[[Many], Many]: ...
-def reaction(to: type[EventType], *, together: bool = False) -> Callable[[Any], Any]:
+def reaction(
+    to: type[EventType], *, together: Literal[True], crowds: Crowds | None = None
+) -> Callable[[Many], Many]: ...
+def reaction(
+    to: type[EventType], *, together: bool = False, crowds: Crowds | None = None
+) -> Callable[[Any], Any]:
     """Register a function as a reaction to a type of event; its name identifies it for good.
 
     With `together` it is given many events at once. What it does about one must be the same as if it
     were given that one alone, after those before; and it may not count on other reactions' order.
+    With `crowds`, which returns those of some subjects whose events may be for many people, it is given
+    many more of the others.
     """
 
     def register(function: Any) -> Any:
         name = f"{function.__module__}.{function.__qualname__}"
         run = function if together else lambda causes: function(causes[0])
-        _reactions[name] = Reaction(name, to, run, together)
+        _reactions[name] = Reaction(name, to, run, together, crowds)
         return function
 
     return register
@@ -179,13 +185,16 @@ def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
     if not any(entry.type in answers for entry in entries):
         return entries
     waiting = _waiting()
-    held = _Held(waiting, deadline)
+    held = Held(lambda name, some: _react_together(_reactions[name], some, waiting, deadline))
+    for each in registered():
+        if each.crowds is not None:
+            held.few[each.name] = _for_few(each, entries)
     for number, entry in enumerate(entries, start=1):
         for each in answers.get(entry.type, ()):
             if each.together:
-                held.add(each, entry)
+                held.add(each.name, _subject(entry), entry)
             else:
-                held.release(before=entry)
+                held.release(before=_subject(entry))
                 _react(each, entry, waiting)
         if time.monotonic() > deadline:
             held.release()
@@ -194,47 +203,20 @@ def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
     return entries
 
 
-class _Held:
-    """Events that reactions take together in one turn, until there are enough of them."""
-
-    _few: ClassVar[dict[str, int]] = {}  # with so many a turn begins where FIRST_TOGETHER took too long
-
-    def __init__(self, waiting: set[tuple[str, str]], deadline: float) -> None:
-        self._waiting = waiting
-        self._deadline = deadline
-        self._enough = dict(self._few)  # of each reaction: so many were done soon enough
-        self._entries: dict[str, list[log.Entry]] = {}
-        self._subjects: dict[str, str] = {}  # whose events are held, and for which reaction
-
-    def add(self, each: Reaction, entry: log.Entry) -> None:
-        """Hold an event for a reaction; when they are enough, react to them."""
-        if self._subjects.get(_subject(entry), each.name) != each.name:
-            self.release()  # what another reaction does about the subject comes before
-        held = self._entries.setdefault(each.name, [])
-        held.append(entry)
-        self._subjects[_subject(entry)] = each.name
-        if len(held) >= self._enough.get(each.name, FIRST_TOGETHER):
-            self._react(each.name)
-
-    def release(self, *, before: log.Entry | None = None) -> None:
-        """React to all that are held; or only if one is of the subject of another, which comes after it."""
-        if before is None or _subject(before) in self._subjects:
-            for name in list(self._entries):
-                self._react(name)
-            self._subjects.clear()
-
-    def _react(self, name: str) -> None:
-        held = self._entries.pop(name, [])
-        began = time.monotonic()
-        _react_together(_reactions[name], held, self._waiting, self._deadline)
-        took = time.monotonic() - began
-        enough = self._enough.get(name, FIRST_TOGETHER)
-        if took > TOGETHER_SECONDS:
-            enough = max(1, int(len(held) * TOGETHER_SECONDS / took))
-        elif len(held) >= enough:  # what one costs may be very different from the next: so by and by
-            enough = min(2 * enough, MOST_TOGETHER)
-        self._enough[name] = enough
-        self._few[name] = min(enough, FIRST_TOGETHER)
+def _for_few(each: Reaction, entries: Sequence[log.Entry]) -> Set[str]:
+    """Return the subjects whose events are surely not for many people."""
+    if each.crowds is None or len(entries) <= MOST_TOGETHER:
+        return frozenset()  # whoever so few are for, they are taken together: it need not be asked
+    subjects = {_subject(entry) for entry in entries if entry.type == each.type.name()}
+    try:
+        with transaction.atomic():
+            return subjects - each.crowds(subjects)
+    except Exception as failure:
+        if connection.connection is None or connection.connection.closed:
+            raise
+        facts = {"reaction": each.name, "error": type(failure).__name__}
+        logger.warning("Whom events are for could not be asked; fewer are taken together.", extra=facts)
+        return frozenset()
 
 
 def _react_together(

@@ -5,12 +5,12 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from events import comments, items, jobs, log, mentions, notifications, preferences, runs, watching
-from events.channels import Channel, user_channel
+from events.channels import Channel, item_channel, user_channel
 from events.jobs import TaskComplete
 from events.models import Event, Notification
 from tests.events.support import until_someone_waits
 from tests.inbox import react, stream_of
-from workers import reactions
+from workers import inbox, reactions
 from workers.models import Checkpoint, Delivery
 
 
@@ -307,6 +307,23 @@ def test_names_are_found_by_an_index(users):
 
 
 # --- How it is delivered --------------------------------------------------------------------
+
+
+def test_a_crowds_comments_are_known_from_those_of_a_few(users, item):
+    others = User.objects.bulk_create(User(username=f"u{n}") for n in range(2 * inbox.FEW))
+    commented, watched, busy = (items.create_item(users.alice, title="Busy") for _ in range(3))
+    for user in others[: inbox.FEW + 1]:
+        comments.add_comment(user, commented.pk, text="Me, too.")
+        watching.watch(user, watched.pk)
+    for n in range(inbox.FEW):
+        watching.watch(others[n], busy.pk)
+        for _ in range(2):
+            comments.add_comment(others[-1 - n], busy.pk, text="And again.")
+    crowds = {item_channel(commented.pk), item_channel(watched.pk)}
+    unknown = {Channel("item:what"), Channel(f"item:{2**63}"), Channel("job:1"), Channel("")}
+    few = {item_channel(item.pk), item_channel(busy.pk)}
+
+    assert inbox._crowds({*crowds, *unknown, *few}) == crowds | unknown
 
 
 def test_what_is_off_is_not_raised(users, item):

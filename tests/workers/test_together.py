@@ -8,14 +8,14 @@ from django.db import InterfaceError, OperationalError, connection
 from events import log
 from tests.workers.conftest import WorkTested
 from tests.workers.test_reactions import echo, echoes, hurry, react  # noqa: F401 (react is a fixture)
-from workers import reactions
+from workers import reactions, together
 from workers.models import Checkpoint, Delivery
 
 
 @pytest.fixture(autouse=True)
 def _unpractised(monkeypatch):
     """No event is in doubt, and how many are too many is not known yet."""
-    monkeypatch.setattr(reactions._Held, "_few", {})
+    monkeypatch.setattr(together.Held, "_few", {})
     monkeypatch.setattr(reactions, "_doubted", {})
 
 
@@ -138,7 +138,7 @@ def test_of_one_subject_they_come_before_what_another_reaction_does_later(react,
 def test_they_are_fewer_where_each_takes_long(react, append, taken, monkeypatch):  # noqa: F811
     """Else one turn would be many: what it locks, people wait for."""
     monkeypatch.setattr(reactions, "TURN_SECONDS", 0.05)
-    monkeypatch.setattr(reactions, "TOGETHER_SECONDS", 0.02)
+    monkeypatch.setattr(together, "TOGETHER_SECONDS", 0.02)
 
     @react(WorkTested, together=True)
     def slow(causes):
@@ -150,7 +150,7 @@ def test_they_are_fewer_where_each_takes_long(react, append, taken, monkeypatch)
     reactions.run()
 
     assert sum(taken) == 60
-    assert taken[0] == reactions.FIRST_TOGETHER
+    assert taken[0] == together.FIRST_TOGETHER
     assert max(taken[1:]) <= 4
 
 
@@ -159,8 +159,8 @@ def test_a_crowd_after_many_that_were_cheap_is_not_taken_in_one_piece(all_of_the
     log.place()
     reactions.run()
 
-    assert max(map(len, taken)) <= reactions.MOST_TOGETHER
-    assert len(taken[0]) == reactions.FIRST_TOGETHER
+    assert max(map(len, taken)) <= together.MOST_TOGETHER
+    assert len(taken[0]) == together.FIRST_TOGETHER
 
 
 def test_halving_ends_with_the_turn(react, append, monkeypatch):  # noqa: F811
@@ -199,3 +199,45 @@ def test_two_that_take_many_keep_a_subjects_order(react, append):  # noqa: F811
     reactions.run()
 
     assert done == [(0, "one"), (0, "two"), (1, "one"), (1, "two")]
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Whatever is taken together is done soon."""
+    monkeypatch.setattr(together, "TOGETHER_SECONDS", 60)
+    monkeypatch.setattr(reactions, "TURN_SECONDS", 60)
+
+
+def test_many_more_are_taken_where_none_is_for_a_crowd(react, taken, append, soon):  # noqa: F811
+    @react(WorkTested, together=True, crowds=lambda subjects: subjects & {"item:7"})
+    def many(causes):
+        taken.append([(cause.event.n, cause.entry.channels[0]) for cause in causes])
+
+    for n in range(900):
+        append(n, channel="item:7" if n in (650, 890) else f"item:{n % 5 + 10}")
+    log.place()
+    reactions.run()
+
+    assert [n for some in taken for n, _ in some] == list(range(900))
+    assert together.MOST_TOGETHER < max(map(len, taken)) <= together.MOST_FOR_FEW
+    for some in taken:
+        if "item:7" in {channel for _, channel in some}:
+            assert len(some) <= together.MOST_TOGETHER
+    assert sum("item:7" in {channel for _, channel in some} for some in taken) == 2
+
+
+def test_whom_it_cannot_be_said_for_is_a_crowd(react, taken, append, soon):  # noqa: F811
+    def broken(subjects):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+
+    @react(WorkTested, together=True, crowds=broken)
+    def many(causes):
+        taken.append([cause.event.n for cause in causes])
+
+    append(*range(300))
+    log.place()
+    reactions.run()
+
+    assert [n for some in taken for n in some] == list(range(300))
+    assert max(map(len, taken)) == together.MOST_TOGETHER
