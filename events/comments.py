@@ -6,6 +6,7 @@ Because the item's row is locked first, an edit and a delete that race take turn
 one finds what the earlier one left.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import time
 from typing import Any, ClassVar
@@ -102,6 +103,15 @@ def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UU
     event_id = append_with(event, _ADD_SQL, list(row.values()), channels=channels, actor_id=user.pk)
     # In the order of the model's fields.
     return Comment.from_db(DEFAULT_DB_ALIAS, _FIELDS, [{**row, "event_id": event_id}[n] for n in _FIELDS])
+
+
+def authors(comment_ids: Iterable[str]) -> dict[str, int]:
+    """Return who wrote those of some comments that there are, by the comments' ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id::text, author_id FROM events_comment WHERE id = ANY (%s::uuid[])", [list(comment_ids)]
+        )
+        return dict(cursor.fetchall())
 
 
 @transaction.atomic

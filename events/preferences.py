@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import transaction
+from django.db import connection, transaction
 
 from events import erasure, inbox, readmodels
 from events.channels import user_channel
@@ -86,7 +86,11 @@ DEFAULT = Choice({})
 
 def of(user_ids: Iterable[int]) -> Mapping[int, Choice]:
     """Return what each of some users chose, or the default."""
-    rows = Preferences.objects.in_bulk(wanted := list(user_ids))
+    wanted = list(user_ids)
+    with connection.cursor() as cursor:  # an array: a list of parameters would cost each of hundreds more
+        cursor.execute("SELECT user_id FROM events_preferences WHERE user_id = ANY (%s)", [wanted])
+        chose = [user_id for (user_id,) in cursor.fetchall()]
+    rows = Preferences.objects.in_bulk(chose) if chose else {}  # most have chosen nothing
     return {user_id: _choice(rows.get(user_id)) for user_id in wanted}
 
 

@@ -88,6 +88,8 @@ SELECT item_id, id FROM author WHERE id IS NOT NULL
 """
 
 
+_DECIDED_SQL = "SELECT item_id, user_id, watching, muted FROM events_watch WHERE item_id = ANY (%s)"
+
 # Looks no further than so far: what a crowd is costs no more to tell than what is not.
 _FEW_SQL = """
 SELECT wanted.id FROM unnest(%(items)s::bigint[]) AS wanted (id)
@@ -125,8 +127,9 @@ def audiences(some: Collection[Item]) -> dict[int, Audience]:
         cursor.execute(_AUTHORS_SQL, [list(watching)])
         for item_id, author_id in cursor.fetchall():
             watching[item_id].add(author_id)
-    decided = Watch.objects.filter(item_id__in=watching)
-    for item_id, user_id, watches, mutes in decided.values_list("item_id", "user_id", "watching", "muted"):
+        cursor.execute(_DECIDED_SQL, [list(watching)])
+        decided = cursor.fetchall()
+    for item_id, user_id, watches, mutes in decided:
         if watches:
             watching[item_id].add(user_id)
         elif watches is not None:

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from time import time
 
-from events import items, mentions, notifications, watching
+from events import comments, items, mentions, notifications, watching
 from events.channels import item_channel, user_channel
 from events.comments import CommentAdded
 from events.jobs import JobFailed, TaskComplete
-from events.models import Comment, Item
+from events.models import Item
 from workers.reactions import Cause, reaction
 
 FEW = 8  # people: with each of them, what hundreds of comments raise at once is still done soon
@@ -28,10 +28,8 @@ def tell_of_comment(causes: Sequence[Cause]) -> None:
     """Tell those whom comments concern, and who may read them now."""
     added = [(cause, cause.event) for cause in causes if isinstance(cause.event, CommentAdded)]
     ids = {pk for _, event in added for pk in (event.comment_id, event.reply_to) if pk}
-    there = {
-        str(pk): author for pk, author in Comment.objects.filter(pk__in=ids).values_list("pk", "author_id")
-    }
-    found = Item.objects.in_bulk({int(event.item_id) for _, event in added})
+    there = comments.authors(ids)
+    found = items.some({int(event.item_id) for _, event in added})
     # Of what is gone meanwhile there is nothing to look at.
     added = [each for each in added if int(each[1].item_id) in found and each[1].comment_id in there]
     audiences = watching.audiences(found.values())
