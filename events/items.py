@@ -126,8 +126,13 @@ def readable_by(user: AbstractBaseUser) -> QuerySet[Item]:
     return Item.objects.filter(Q(visibility=Visibility.PUBLIC) | Q(owner_id=user.pk) | Exists(membership))
 
 
-# By arrays, here and below: each id as a parameter would cost more than what is asked about it.
-_ACTIVE_SQL = "SELECT id, is_staff FROM auth_user WHERE is_active AND id = ANY (%s)"
+def _active_sql() -> str:
+    # By an array, as below: each id as a parameter would cost more than what is asked about it.
+    user = get_user_model()._meta
+    return (
+        f"SELECT {user.pk.column}, is_staff FROM {user.db_table}"  # noqa: S608
+        f" WHERE is_active AND {user.pk.column} = ANY (%s)"
+    )
 
 
 def readers(item: Item, user_ids: Iterable[int]) -> set[int]:
@@ -139,7 +144,7 @@ def readers_of(wanted: Collection[tuple[Item, Collection[int]]]) -> dict[int, se
     """Return of some items, by id, who of some users each may read it now; none who may not log in."""
     everybody = {user_id for _, user_ids in wanted for user_id in user_ids}
     with connection.cursor() as cursor:
-        cursor.execute(_ACTIVE_SQL, [list(everybody)])
+        cursor.execute(_active_sql(), [list(everybody)])
         active = dict(cursor.fetchall())
     closed = [item.pk for item, _ in wanted if item.visibility != Visibility.PUBLIC]
     members: set[tuple[int, int]] = set()
