@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
+from events.cursor import Cursor
 from events.errors import FieldError, Invalid, TickertapeError, Unavailable
 from events.http import problem
 from streams import opening, sse
@@ -92,6 +93,8 @@ async def _answer(subscriber: Subscriber, after: str | None) -> HttpResponse:
             subscriber.told_first = False
             if found.over:
                 break
+    if found.ended in _PASSED_OVER and not found.cursor:
+        found.cursor = _where(after)  # it ended before it began: they stand where they stood
     if found.ended and not found.events and (found.ended not in _PASSED_OVER or not found.cursor):
         return _unavailable(found.ended, found.retry_seconds)
     reset = json.dumps(found.reset)
@@ -99,6 +102,14 @@ async def _answer(subscriber: Subscriber, after: str | None) -> HttpResponse:
     response = HttpResponse(body, content_type="application/json")
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _where(after: str | None) -> str:
+    """Return a client's cursor, if it is one."""
+    try:
+        return str(Cursor.parse(after or ""))
+    except ValueError:
+        return ""
 
 
 _WHY = {
