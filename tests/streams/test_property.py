@@ -27,6 +27,7 @@ from events.access import AccessChanged
 from events.channels import ACCESS, LOG, Channel
 from events.cursor import Cursor
 from streams.batch import Batch
+from streams.connection import LAST_SECONDS
 from streams.parked import ROUND_SECONDS
 from streams.reader import Reader
 from streams.subscriber import Subscriber
@@ -155,7 +156,11 @@ class Client:
             return False
         for written in self.pipe.take():
             self._hear(*written)
-        assert not self.pipe.aborted
+        if self.pipe.aborted and self.connected:
+            # Who did not take in time that it ended was cut off: there has to be a reason, as if it had.
+            self.witness.ended, _ = self.subscriber._ended
+            assert self.witness.ended in LAST_SECONDS
+            self.judge_end(self.witness.ended)
         return True
 
     def _hear(self, chunk: bytes, upto: Cursor, above: int) -> None:
@@ -681,3 +686,17 @@ def bench(database, monkeypatch):
 def test_whatever_happens_every_client_gets_exactly_its_events(bench):
     run_state_machine_as_test(lambda: Story(bench), settings=PROFILES[PROFILE])
     assert set(HAPPENINGS) <= set(+bench.happened), "stories in which nothing happens prove nothing"
+
+
+@pytest.mark.parametrize("before", range(36, 44))
+def test_who_does_not_take_that_it_is_over_is_cut_off_for_the_same_reason(bench, before):
+    """A story with a kernel that is full at the end; how much was said before decides of what."""
+    story = Story(bench)
+    story.begin(limits={name: values[0] for name, values in _LIMITS.items()}, crowd=True)
+    try:
+        for _ in range(before):
+            story.everything_arrives()
+        story.take_away(user=None, channel=None, at_once=False)
+        story.everything_arrives()
+    finally:
+        story.teardown()
