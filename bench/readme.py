@@ -85,7 +85,8 @@ def table(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"By one worker process a second: {'; '.join(said)}."
     yield ""
     first = reports[0]
-    yield f"{first['machine']}; {first['mode']}, medians of {first['rounds']} round(s)."
+    rounds = "one round" if first["rounds"] == 1 else f"medians of {first['rounds']} rounds"
+    yield f"{first['machine']}; {rounds}."
 
 
 def write(readme: str, reports: Sequence[Mapping[str, Any]]) -> str:
