@@ -60,6 +60,9 @@ class Crowd(dict[Subscriber, None]):
         return self.writes
 
 
+_NOBODY = Crowd()  # of most events that a process hears of: nobody there is ever added, or written to
+
+
 class Audience:
     """The subscribers of one hub."""
 
@@ -116,7 +119,7 @@ class Audience:
 
     def of(self, channel: str) -> Crowd:
         """Return who reads a channel."""
-        return self._by.get(("channel", channel)) or Crowd()
+        return self._by.get(("channel", channel), _NOBODY)
 
     def sort_again(self, subscriber: Subscriber) -> None:
         """Hear that a subscriber was parked, or is no more."""

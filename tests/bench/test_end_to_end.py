@@ -1,32 +1,13 @@
 """One scenario, small, on the real thing: it is measured, and what is broken on the way is noticed."""
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from bench.context import Context
-from bench.deployment import Deployment
 from bench.figures import DAPHNE, UVICORN
 from bench.scenarios import single
 from bench.servers import Trouble
-from bench.usage import Cores
-from bench.web import NEVER_LOOK, WebStarts
+from bench.web import NEVER_LOOK
 
 CHANNEL = "item:5"
-
-
-@pytest.fixture(scope="module")
-def context():
-    # Not pytest's folder: another run closes it to whom the engines run as.
-    folder = Path(tempfile.mkdtemp(prefix="tickertape-tests-"))
-    folder.chmod(0o755)
-    cores = Cores.choose()
-    with Deployment(folder, cores) as deployment:
-        starts = [WebStarts(UVICORN, "uvicorn", deployment), WebStarts(DAPHNE, "daphne", deployment)]
-        yield Context(True, cores, folder, deployment, {each.subject: each for each in starts})
-    shutil.rmtree(folder)
 
 
 def test_a_scenario_measures_each_subject_on_the_real_thing(context, monkeypatch):

@@ -1,9 +1,6 @@
 """The scenario that capacity is reckoned from: that it drives what it says, and finds every unit."""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 import redis
@@ -11,7 +8,6 @@ import redis
 from bench.apart import apart
 from bench.context import Context
 from bench.crowd import Told, serve
-from bench.deployment import Deployment
 from bench.figures import DAPHNE, UVICORN
 from bench.inside import Inside
 from bench.scaling import fanout
@@ -20,21 +16,9 @@ from bench.scaling.hubs import Batches
 from bench.scaling.units import KEYS, UNITS
 from bench.scenarios import scale
 from bench.servers import wait_for
-from bench.usage import Cores
-from bench.web import NEVER_LOOK, WebStarts
+from bench.web import NEVER_LOOK
 
 CHANNEL = "item:7"
-
-
-@pytest.fixture(scope="module")
-def context():
-    # Not pytest's folder: another run closes it to whom the engines run as.
-    folder = Path(tempfile.mkdtemp(prefix="tickertape-tests-"))
-    folder.chmod(0o755)
-    cores = Cores.choose()
-    with Deployment(folder, cores) as deployment:
-        yield Context(True, cores, folder, deployment, {UVICORN: WebStarts(UVICORN, "uvicorn", deployment)})
-    shutil.rmtree(folder)
 
 
 def test_what_is_published_as_fast_as_it_goes_is_heard_whole_by_every_subscriber(context):
