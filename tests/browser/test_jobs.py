@@ -53,11 +53,12 @@ def over(job):
 
 @pytest.fixture
 def panel(crew, open_tab):
-    """Open a tab with the panel of jobs open in it."""
+    """Open a tab with the panel of jobs open in it, and wait until it has its jobs and its stream."""
 
     def open_one(user="alice", *, at="", **options):
         tab = open_tab(user, at=at or crew.url("daphne"), **options)
         tab.open_jobs()
+        expect(tab.page.get_by_text("Loading your jobs…")).to_be_hidden()
         return tab
 
     return open_one
