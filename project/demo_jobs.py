@@ -111,10 +111,9 @@ def _history() -> Iterator[tuple[int, int, Any]]:
     head = log.head().position
     after = 0
     while after < head:
-        page = log.read(after, limit=PAGE)
+        page = log.read(after, types=wanted, limit=PAGE)
         for entry in page.entries:
-            if entry.type in wanted:
-                yield entry.position, head, decode(entry.type, entry.version, entry.data)
+            yield entry.position, head, decode(entry.type, entry.version, entry.data)
         after = page.covered_to
 
 

@@ -174,7 +174,7 @@ def database(url: str) -> dict[str, Any]:
         ) from None
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured("DATABASE_URL must start with postgresql://.")
-    options: dict[str, Any] = dict(DATABASE_LINK)
+    options: dict[str, Any] = {**DATABASE_LINK, "prepare_threshold": 0}  # Django's cursors prepare nothing
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
         if value:

@@ -7,11 +7,21 @@ from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
 from events import comments, items
 from tests.events.support import Api
+
+
+@pytest.fixture
+def empty(postgres) -> Iterator[str]:
+    """Make a database with nothing in it; its URL."""
+    with psycopg.connect(postgres.url, autocommit=True) as connected:
+        connected.execute("CREATE DATABASE nothing_yet")
+        yield f"{postgres.url.rpartition('/')[0]}/nothing_yet"
+        connected.execute("DROP DATABASE nothing_yet WITH (FORCE)")
 
 
 @pytest.fixture

@@ -161,13 +161,16 @@ def grown(start):
 
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("plan", ["custom", "generic"])
-@pytest.mark.parametrize("sql", [log.ALL_SQL, log.CHANNELS_SQL], ids=["all", "channels"])
+@pytest.mark.parametrize(
+    "sql", [log.ALL_SQL, log.CHANNELS_SQL, log.TYPES_SQL], ids=["all", "channels", "types"]
+)
 def test_a_page_is_never_read_by_walking_through_the_log(grown, sql, plan, analysed):
     with connection.cursor() as cursor:
         if analysed:
             cursor.execute("ANALYZE events_event, events_channelposition")
         cursor.execute(f"SET plan_cache_mode = force_{plan}_plan")
         types = {"after": "bigint", "limit": "bigint", "bytes": "bigint", "channels": "text[]"}
+        types |= {"types": "text[]", "window": "bigint"}
         numbered = sql % {name: f"${n}::{kind}" for n, (name, kind) in enumerate(types.items(), 1)}
         cursor.execute(f"PREPARE page ({', '.join(types.values())}) AS {numbered}")
         try:
@@ -175,7 +178,8 @@ def test_a_page_is_never_read_by_walking_through_the_log(grown, sql, plan, analy
                 for limit in (1, 500, 5_000):
                     cursor.execute(
                         "EXPLAIN (ANALYZE, FORMAT JSON)"
-                        f" EXECUTE page({after}, {limit}, 100000, ARRAY['item:5', 'item:6'])"
+                        f" EXECUTE page({after}, {limit}, 100000, ARRAY['item:5', 'item:6'],"
+                        f" ARRAY['Noted', 'Seldom'], {log.WINDOW})"
                     )
                     assert list(walked(cursor.fetchone()[0][0]["Plan"])) == []
         finally:

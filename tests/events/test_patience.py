@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -108,17 +109,46 @@ def test_a_commit_that_no_standby_confirms_is_never_taken_for_done(held):
     try:
         held.execute("SELECT pg_reload_conf()")
         options = "-c synchronous_commit=on"
-        with PatientConnection.connect(django_settings.DATABASE_URL, options=options) as session:
-            eventually(lambda: session.execute("SHOW synchronous_standby_names").fetchone() != ("",))
-            session.rollback()
-            session.execute("INSERT INTO auth_group (name) VALUES ('unconfirmed')")
-            with pytest.raises(Unanswered):
-                session.commit()
+        with _committing_until_held_up(held, options):
+            with PatientConnection.connect(django_settings.DATABASE_URL, options=options) as session:
+                session.execute("INSERT INTO auth_group (name) VALUES ('unconfirmed')")
+                with pytest.raises(Unanswered):
+                    session.commit()
+            assert session.closed
     finally:
         held.execute("ALTER SYSTEM RESET synchronous_standby_names")
         held.execute("SELECT pg_reload_conf()")
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-        eventually(lambda: held.execute(waiting).fetchone() == (0,))
+        eventually(lambda: held.execute(HELD_UP).fetchone() == (0,))
+
+
+HELD_UP = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+@contextlib.contextmanager
+def _committing_until_held_up(held, options):
+    """Come back when a commit of another session waits for a standby, and cancel it afterwards.
+
+    That a session sees the setting is not enough: commits wait by a flag in shared memory, which
+    the checkpointer sets when it reads the setting itself, later by as much as it is busy.
+    """
+    note = "SELECT pg_logical_emit_message(true, 'tests', '')"
+
+    def commit() -> None:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                other.execute(note)
+
+    address = django_settings.DATABASE_URL
+    with (
+        contextlib.closing(psycopg.connect(address, autocommit=True, options=options)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(commit)
+        try:
+            eventually(lambda: held.execute(HELD_UP).fetchone() == (1,))
+            yield
+        finally:
+            held.execute("SELECT pg_terminate_backend(%s)", [other.info.backend_pid])
 
 
 def test_what_the_address_says_of_the_session_counts():

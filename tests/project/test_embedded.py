@@ -50,6 +50,16 @@ def test_postgres_keeps_its_data_over_a_restart(postgres):
         assert connection.info.server_version // 10_000 == 18
 
 
+def test_no_commit_waits_for_much_wal_to_be_made(postgres):
+    """A young server makes its segments when it needs them; but it keeps as much of them as any."""
+    postgres.start()
+    with psycopg.connect(postgres.url) as connection:
+        sizes = "SELECT DISTINCT size FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
+        assert connection.execute(sizes).fetchall() == [(1024 * 1024,)]
+        assert connection.execute("SHOW min_wal_size").fetchone() == ("80MB",)
+        assert connection.execute("SHOW max_wal_size").fetchone() == ("1GB",)
+
+
 def test_a_start_of_a_running_engine_changes_nothing(postgres, valkey):
     for engine in (postgres, valkey):
         engine.start()
