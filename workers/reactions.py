@@ -116,12 +116,12 @@ def types() -> Set[str]:
 
 
 def run() -> int:
-    """React to everything that is placed and to what is due again; return how many events were read."""
+    """React to everything that is placed and to what is due again; return how far that was, in positions."""
     total = 0
     while True:
         behind, due = _look()
-        if behind and (count := _react_to_new()):
-            total += count
+        if behind and (passed := _react_to_new()):
+            total += passed
         elif not (due and _retry_one()):
             return total
 
@@ -150,7 +150,7 @@ def take_turn() -> None:
 
 
 def _react_to_new() -> int:
-    """React to the next events, in one transaction; return how many were read."""
+    """React to the next events, in one transaction; return how many positions that covers."""
     with transaction.atomic():
         take_turn()
         ours = Checkpoint.objects.select_for_update(skip_locked=True).filter(name=CHECKPOINT)
@@ -160,30 +160,30 @@ def _react_to_new() -> int:
             checkpoint = ours.first() if new else None
         if checkpoint is None:
             return 0  # another worker is at it
-        page = log.read(checkpoint.position, limit=BATCH)
+        page = log.read(checkpoint.position, types=types(), limit=BATCH)
         if checkpoint.epoch != page.epoch and checkpoint.position > page.began:
             # Another history: what it holds above the position at which it began was never reacted to.
             checkpoint.position = page.began
-            page = log.read(checkpoint.position, limit=BATCH)
+            page = log.read(checkpoint.position, types=types(), limit=BATCH)
         done = _take(page.entries)
         covered_to = page.covered_to if len(done) == len(page.entries) else done[-1].position
         if covered_to != checkpoint.position or page.epoch != checkpoint.epoch:
-            checkpoint.position = max(covered_to if done else page.head, 0)
+            checkpoint.position = covered_to
             checkpoint.epoch = page.epoch
             checkpoint.save(update_fields=["position", "epoch"])
     for place in [(name, entry.position) for name in _reactions for entry in done if _ended]:
         _ended.pop(place, None)
-    return len(done)
+    return covered_to - page.after
 
 
 def _take(entries: Sequence[log.Entry]) -> Sequence[log.Entry]:
     """React to events until a turn's time is over; return those that were come to, the first at least."""
+    if not entries:
+        return entries
     deadline = time.monotonic() + TURN_SECONDS
     answers: dict[str, list[Reaction]] = {}
     for each in registered():
         answers.setdefault(each.type.name(), []).append(each)
-    if not any(entry.type in answers for entry in entries):
-        return entries
     waiting = _waiting()
     held = Held(lambda name, some: _react_together(_reactions[name], some, waiting, deadline))
     for each in registered():

@@ -1,16 +1,17 @@
 """Hints that there is work: they can neither fail nor hold up who gives them.
 
-A thread of its own sends them, so a request waits for nothing: not for Redis, not for a name
-to resolve. Who places waits for them all the time, by an `Ear`: a list in Redis that holds one at the
-most, so a burst of commits costs one. For other work nobody waits before it is there: its hint is a
-Celery task, coalesced by a flag in Redis that expires, and that its task clears before it looks for work
-for the last time; so none is overlooked. While the flag is up, the task hears of more by an `Ear`, too.
-Without a hint the workers' clocks find the work within half a second or so.
+Who commits gives one itself where the connection takes it without waiting; else a thread does, so that a
+request waits for nothing: not for Redis, not for a name to resolve. Who places waits for them all the time,
+by an `Ear`: a list in Redis that holds one at the most, so a burst of commits costs one. For others nobody
+waits before it is there: its hint is a Celery task, coalesced by a flag in Redis that expires, and that its
+task clears before it looks for work for the last time; so none is overlooked. While the flag is up, the task
+hears of more by an `Ear`, too. Without a hint the workers' clocks find the work within half a second or so.
 """
 
 import contextlib
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -41,10 +42,6 @@ JOBS = "workers.jobs"
 TASKS = (REACT, JOBS)  # whose hint is a Celery task
 HEARD = (PLACE, REACT)  # whose hint an Ear hears
 
-# KEYS: the list of a hint. One that nobody took yet is as good as two; but it writes in any case, or a
-# replica that holds one would not refuse.
-HINT = "redis.call('LPUSH', KEYS[1], 1) redis.call('LTRIM', KEYS[1], 0, 0)"
-
 AWAY = (RedisError, OSError, UnicodeError)  # the last of a host that cannot be a name
 
 
@@ -63,14 +60,101 @@ def connect(*, answer_seconds: float, connect_seconds: float) -> redis.Redis:
     )
 
 
+class Line:
+    """The connection that hints go over, of redis-py's making and without its client, which costs thrice.
+
+    Who commits does not wait for the answer: it is looked at before the next hint. One that was refused
+    then is not given again, but those after it are, by another connection.
+    """
+
+    def __init__(self, client: redis.Redis, seconds: float) -> None:
+        pool = client.connection_pool
+        # In protocol 2 there are answers and nothing else.
+        self._link: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
+        self._hints = {task: b"".join(self._link.pack_commands(_hint(task))) for task in HEARD}
+        self._seconds = seconds
+        self._free = threading.Lock()
+        self._due = 0  # answers
+        self._since = 0.0  # when Redis answered, or was asked for the first of them
+
+    def give_at_once(self, task: str) -> bool:
+        """Give a hint without waiting for anything; return whether that could be done."""
+        if not self._free.acquire(blocking=False):
+            return False
+        try:
+            sock = getattr(self._link, "_sock", None)
+            if sock is None or isinstance(sock, ssl.SSLSocket):
+                return False
+            there = sock.fileno()  # that does not block, for it has a time-out
+            with contextlib.suppress(BlockingIOError):
+                self._heard(os.read(there, 4096))
+            if self._due and time.monotonic() > self._since + self._seconds:
+                self._link.disconnect()  # it may lead nowhere: the next is given by a new one
+                return False
+            self._sent(os.write(there, self._hints[task]), task)
+        except BlockingIOError:
+            return False
+        except AWAY:
+            self._link.disconnect()
+            return False
+        finally:
+            self._free.release()
+        return True
+
+    def give(self, task: str) -> None:
+        """Give a hint, and wait for the answer; raise what is in AWAY."""
+        with self._free:
+            for again in (True, False):  # it may have been closed since the last one
+                try:
+                    self._exchange(task)
+                except BaseException as error:  # also a refusal: the name may lead to another Redis by now
+                    self._link.disconnect()
+                    if not again or not isinstance(error, redis.ConnectionError | ConnectionError):
+                        raise
+                else:
+                    return
+
+    def close(self) -> None:
+        """End the connection, unless somebody waits in it, who is a thread that ends with the process."""
+        if self._free.acquire(timeout=self._seconds):
+            self._link.disconnect()
+            self._free.release()
+
+    def _exchange(self, task: str) -> None:
+        if self._link._sock is None:
+            self._link.connect()
+            self._due = 0
+        sock = self._link._sock
+        sock.sendall(self._hints[task])
+        self._sent(len(self._hints[task]), task)
+        while self._due:
+            self._heard(sock.recv(4096))
+
+    def _sent(self, size: int, task: str) -> None:
+        if size != len(self._hints[task]):
+            raise redis.ConnectionError("a part of a hint")
+        if not self._due:
+            self._since = time.monotonic()
+        self._due += len(_hint(task))
+
+    def _heard(self, answers: bytes) -> None:
+        """Count answers, each a line; an error's begins with a minus, which is in no other."""
+        if not answers:
+            raise redis.ConnectionError("Redis closed the connection")
+        if b"-" in answers:
+            raise redis.ResponseError("Redis refused a hint")
+        self._due -= answers.count(b"\n")
+        self._since = time.monotonic()
+
+
 class Waker:
-    """Sends hints from its own thread; the connections are that thread's alone."""
+    """Sends hints; what may have to wait, from its own thread, whose alone the broker's connection is."""
 
     def __init__(self) -> None:
         seconds = settings.WORKERS_WAKE_SECONDS
         limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         self._redis = connect(answer_seconds=seconds, connect_seconds=seconds)
-        self._hint = self._redis.register_script(HINT)
+        self._line = Line(self._redis, seconds)
         self._broker: Any = Connection(  # type: ignore[no-untyped-call]
             settings.CELERY_BROKER_URL,
             transport_options={**limits, "retry_on_timeout": False, "max_retries": 0},
@@ -83,8 +167,9 @@ class Waker:
 
     def wake(self, task: str) -> None:
         """Have work looked for soon."""
-        self._wanted.add(task)
-        self._given.set()
+        if task in TASKS or not self._line.give_at_once(task):
+            self._wanted.add(task)
+            self._given.set()
 
     def hold(self, task: str) -> None:
         """Say that a task's work will be looked for again: until `clear` a hint is not needed."""
@@ -107,6 +192,7 @@ class Waker:
         self._given.set()
         self._thread.join(5)
         self._broker.release()
+        self._line.close()
         self._redis.close()
 
     def _run(self) -> None:
@@ -135,7 +221,7 @@ class Waker:
             current_app.send_task(task, connection=self._broker, retry=False, expires=30)
         elif task in HEARD:
             # Where a flag went meanwhile, its task looks once more after this commit.
-            self._hint(keys=[_hint(task)])
+            self._line.give(task)
 
 
 class Ear:
@@ -169,7 +255,7 @@ class Ear:
         """Leave a hint that was heard, and not followed, to whoever waits next."""
         if self._redis is not None:
             with contextlib.suppress(*AWAY):
-                self._redis.register_script(HINT)(keys=[_hint(self._task)])
+                self._redis.lpush(_list(self._task), 1)
 
     def close(self) -> None:
         """Hear no more."""
@@ -184,7 +270,7 @@ class Ear:
                     answer_seconds=answer_seconds, connect_seconds=settings.WORKERS_WAKE_SECONDS
                 )
             # For 0 Redis would wait for ever.
-            return self._redis.blpop([_hint(self._task)], timeout=max(seconds, 0.001)) is not None
+            return self._redis.blpop([_list(self._task)], timeout=max(seconds, 0.001)) is not None
         except Exception as error:  # whatever it is: who waits has work to do without hints
             self._deaf_until = time.monotonic() + PAUSE_SECONDS[-1]
             logger.debug("Hints cannot be heard.", extra={"error": type(error).__name__})
@@ -195,8 +281,16 @@ def _flag(task: str) -> str:
     return f"{settings.REDIS_PREFIX}:wake:{task}"
 
 
-def _hint(task: str) -> str:
+def _list(task: str) -> str:
     return f"{settings.REDIS_PREFIX}:hint:{task}"
+
+
+def _hint(task: str) -> list[tuple[str, str, int] | tuple[str, str, int, int]]:
+    """Return the commands that give a hint: one that nobody took yet is as good as two.
+
+    It is written in any case, or a replica that holds one would not refuse.
+    """
+    return [("LPUSH", _list(task), 1), ("LTRIM", _list(task), 0, 0)]
 
 
 _wakers: dict[int, Waker] = {}  # by process: neither a thread nor a connection crosses a fork

@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from events import log
+from events import log, pages
 from events.registry import EventType
 from tests.stack import eventually
 from tests.workers.conftest import WorkTested
@@ -19,6 +19,12 @@ from workers.models import Checkpoint, Delivery
 
 class Echoed(EventType):
     """A test's event was reacted to."""
+
+    n: int
+
+
+class Ignored(EventType):
+    """Nothing reacts to this event of a test's."""
 
     n: int
 
@@ -42,6 +48,11 @@ def echoes():
     ]
 
 
+def ignore(number):
+    with transaction.atomic():
+        log.append_all([log.new(Ignored(n=n), channels=["item:1"]) for n in range(number)])
+
+
 def hurry():
     Delivery.objects.filter(parked_at=None).update(due_at=timezone.now() - timedelta(seconds=1))
 
@@ -57,6 +68,54 @@ def test_a_reaction_appends_what_follows_with_its_cause(react, append, start):
         query = "SELECT caused_by FROM events_event WHERE id = %s"
         caused_by = other.execute(query, [entries["Echoed"].id]).fetchone()[0]
     assert caused_by in [e.id for e in log.read(start, limit=10).entries if e.type == "WorkTested"]
+
+
+def test_what_nothing_reacts_to_is_not_read_and_yet_passed(react, append, start, monkeypatch):
+    monkeypatch.setattr(log, "WINDOW", 10)
+    touched = []
+    current = pages.current
+    monkeypatch.setattr(pages, "current", lambda *stored: touched.append(stored[0]) or current(*stored))
+    react(WorkTested)(echo)
+    ignore(35)
+    append(1)
+    ignore(24)
+    log.place()
+
+    assert reactions.run() == 60
+
+    assert Checkpoint.objects.get().position == start + 60 == log.head().position
+    assert touched == ["WorkTested"]
+    assert echoes() == [1]
+    assert reactions.run() == 1, "the echo"
+
+
+def test_a_turn_that_ends_in_between_forgets_nothing(react, append, monkeypatch):
+    monkeypatch.setattr(reactions, "TURN_SECONDS", 0)
+    react(WorkTested)(echo)
+    for n in range(3):
+        append(n)
+        ignore(2)
+    log.place()
+    turns = []
+    while passed := reactions._react_to_new():
+        turns.append(passed)
+
+    assert turns == [1, 3, 5], "the last of what is wanted covers what comes after it"
+    assert echoes() == [0, 1, 2]
+
+
+def test_another_epoch_without_anything_to_react_to_is_stood_at(react, start):
+    react(WorkTested)(echo)
+    ignore(5)
+    log.place()
+    reactions.run()
+    log.new_epoch()
+
+    assert reactions.run() == 0
+
+    place = Checkpoint.objects.get()
+    assert (place.epoch, place.position) == (log.head().epoch, start + 5)
+    assert reactions._look() == (False, False)
 
 
 def test_running_again_adds_nothing(react, append):

@@ -53,6 +53,28 @@ def test_they_are_live_again_after_a_redis_that_had_no_memory_left(make_waker, m
     eventually(heard)
 
 
+def test_who_may_do_nothing_but_put_hints_into_their_lists_and_has_one_connection_gives_them(
+    make_waker, hinted, valkey_client, settings
+):
+    url = settings.REDIS_URL
+    rights = ["+@connection", "+lpush", "+ltrim", "+set"]
+    valkey_client.execute_command("ACL", "SETUSER", "few", "on", ">few", "~*", *rights)
+    settings.REDIS_URL = url.replace("://", "://few:few@") + "?max_connections=1"
+    try:
+        waker = make_waker()
+        waker.hold(wake.REACT)
+        waker.wake(wake.PLACE)
+        eventually(hinted)
+        assert valkey_client.exists(f"tickertape:wake:{wake.REACT}")
+        valkey_client.flushall()
+        valkey_client.client_kill_filter(skipme=True, _type="normal")
+        waker.wake(wake.PLACE)
+        eventually(hinted)  # already of the first after its connection was closed
+    finally:
+        settings.REDIS_URL = url
+        valkey_client.execute_command("ACL", "DELUSER", "few")
+
+
 def test_after_a_fail_over_that_left_the_old_redis_alive_as_a_replica_they_turn_to_the_new_one(
     start, append, make_waker, make_ear, settings, monkeypatch
 ):
