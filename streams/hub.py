@@ -49,7 +49,7 @@ CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
-Messages = Callable[[], AsyncGenerator[bytes | None]]
+Messages = Callable[[hints.Take], AsyncGenerator[bytes | None]]
 
 
 class Hub:
@@ -288,10 +288,11 @@ class Hub:
             if self.epoch == epoch and target - self.position > settings.STREAMS_RING_EVENTS:
                 self._jump(target)
             while self.epoch == epoch and self.position < target:
+                # Small ones: what a page is made of is free again once it is taken, and the process's still.
                 page = await self._page(
                     log.ALL_SQL,
                     after=self.position,
-                    limit=settings.STREAMS_PAGE_EVENTS * 4,
+                    limit=settings.STREAMS_PAGE_EVENTS,
                     bytes=settings.STREAMS_RING_BYTES // 8,
                 )
                 if not self.epoch == epoch == page.epoch or page.covered_to <= page.after:
@@ -342,7 +343,7 @@ class Hub:
         wait = 0.1
         while True:
             try:
-                async with contextlib.aclosing(self._messages()) as messages:
+                async with contextlib.aclosing(self._messages(self._take)) as messages:
                     async for message in messages:
                         wait = 0.1
                         await self._hear(message)
@@ -358,10 +359,14 @@ class Hub:
             wait = min(wait * 2, 1.0)
 
     def _take(self, message: bytes) -> bool:
-        """Take what a message brings; return whether nothing is missing. Raises ValueError."""
-        if not message.startswith(TRANSIENT):
-            return self.apply(Batch.unpack(message))
-        said = Transient.unpack(message)
+        """Take what a message brings; return whether nothing is missing."""
+        try:
+            said = (Transient if message.startswith(TRANSIENT) else Batch).unpack(message)
+        except ValueError:
+            logger.warning("A message that is none of ours was ignored.")
+            return True
+        if isinstance(said, Batch):
+            return self.apply(said)
         if self.presence.is_news(said):
             self._tell(said)
         return True
@@ -375,14 +380,8 @@ class Hub:
         if message is None:
             self._listening = self.redis_up = True
             self.presence.doubt()
-        else:
-            try:
-                whole = self._take(message)
-            except ValueError:
-                logger.warning("A message that is none of ours was ignored.")
-                return
-            if whole:
-                return
+        elif self._take(message):
+            return
         try:
             await self.look()
             await self._advance(self.head)

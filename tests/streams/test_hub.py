@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tracemalloc
 
 import psycopg
 import pytest
@@ -198,6 +199,23 @@ async def test_a_starting_hub_fills_its_ring_from_the_log(world, permitted):
         assert len(hub.ring.after([ITEM], head.position - 5)) == 5
     finally:
         await hub.stop()
+
+
+@quiet
+async def test_reading_the_log_takes_little_more_memory_than_it_fills(hub, world):
+    begin = hub.position
+    await world.append(*range(3_000), text="x" * 200)
+    head = (await world.head()).position
+    hub.ring.clear(begin)
+    tracemalloc.start()
+    try:
+        await hub._advance(head)
+        stays, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert hub.position == head
+    assert len(hub.ring) == 3_000
+    assert most - stays < 800_000  # of 500 events, before and after they are made frames
 
 
 @quiet
@@ -594,7 +612,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_holds_up_no_end(world):
     """As redis-py may lose one that comes while it closes a connection."""
     waits, lost = asyncio.Event(), asyncio.Event()
 
-    async def messages():
+    async def messages(take):
         yield None
         waits.set()
         try:
