@@ -142,38 +142,47 @@ class Follower:
             whole = upto
         return found
 
-    def feed(self, body: bytes, now: int) -> None:
+    def feed(self, body: bytes | memoryview, now: int) -> None:
         """Take what was read at a moment."""
         if self.alone is not None:
-            self.alone.feed(body, now)
-            return
-        if not self.rest and self.tape.text.startswith(body, self.offset):
-            self.offset += len(body)
-        else:
+            self.alone.feed(bytes(body), now)
+        elif not self._follows(body):
             self._read(self.rest + body, now)
-        if self.marks is not None:
+
+    def mark(self, now: int) -> None:
+        """Note how far this reader is at a moment, if it is sampled: after whatever it was fed then."""
+        if self.marks is not None and self.alone is None:
             self.marks.append((self.offset, now))
+
+    def _follows(self, piece: bytes | memoryview) -> bool:
+        """Take what the tape has next; tell whether it was that. No byte of it is copied."""
+        text = self.tape.text
+        if self.rest:
+            if not text.startswith(self.rest, self.offset):
+                return False
+            self.offset += len(self.rest)  # another reader got the end of that block, and put it on the tape
+            self.rest = b""
+        if not text.startswith(piece, self.offset):
+            return False
+        self.offset += len(piece)
+        return True
 
     def _read(self, data: bytes, now: int) -> None:
         """Take what is not on the tape as it stands: it may be longer than the tape, or differ."""
         text, known = self.tape.text, len(self.tape.text) - self.offset
-        self.rest = b""
-        if text.startswith(data, self.offset):
-            self.offset += len(data)
-            return
-        if known and len(data) > known and text.startswith(data[:known], self.offset):
-            data = data[known:]
-            self.offset = len(text)
-        begin = self.tape.boundary(self.offset)
-        data = bytes(text[begin : self.offset]) + data
-        self.offset = begin
-        while (end := data.find(END) + len(END)) >= len(END):
-            block = data[:end]
-            if not self._takes(block):
-                self._go_alone(data, now)
+        place = 0
+        if known < len(data) and text.startswith(memoryview(data)[:known], self.offset):
+            place, self.offset = known, len(text)
+        else:
+            begin = self.tape.boundary(self.offset)
+            data = bytes(text[begin : self.offset]) + data
+            self.offset = begin
+        while (end := data.find(END, place) + len(END)) >= len(END):
+            if not self._takes(data[place:end]):
+                self._go_alone(data[place:], now)
                 return
-            data = data[end:]
-        self.rest = data
+            place = end
+        self.rest = data[place:]
 
     def _takes(self, block: bytes) -> bool:
         if self.tape.text.startswith(block, self.offset):
@@ -188,6 +197,7 @@ class Follower:
         return True
 
     def _go_alone(self, data: bytes, now: int) -> None:
+        self.rest = b""
         self.alone = Alone(self.faults, self.tape.number(self.offset))
         before = self.faults.total()
         self.alone.feed(data, now)

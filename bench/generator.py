@@ -1,7 +1,8 @@
 """The load generator: one process, one thread, epoll and bare sockets, told by a pipe what to do.
 
 It reads all the time, whatever it is told, and is cheap where it matters: thousands of readers of a
-channel get the same bytes, so what a piece of them means is found out once and only compared after that.
+channel get the same bytes, so what a piece of them means is found out once and only compared after that,
+where the kernel put it.
 """
 
 import gc
@@ -12,21 +13,20 @@ import signal
 import socket
 import struct
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from bench.checker import Alone, Follower, Tape
 from bench.wire import Body, Refused
 
-READ_BYTES = 16 * 1024  # a larger buffer costs more to get than one event to read
-MORE_BYTES = 256 * 1024  # where there is more than that
+READ_BYTES = 256 * 1024  # at once: two of them stay in a core's own cache, and few streams have more
 AT_ONCE = 8_192  # readers that are asked for at once
 SAMPLED = 400  # readers of a channel whose every event's latency is noted; more would not change a percentile
 PORTS_OF_ADDRESS = 8_000  # connections from one source: a fourth of the ports that the kernel gives
 NO_PORT_YET = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # <linux/in.h>: the port is chosen at connect
+PIECES = 100  # that are checked at once: longer, and what comes meanwhile would be stamped late
 RESET = struct.pack("ii", 1, 0)  # close at once, so that no port is left waiting
 
 
@@ -55,42 +55,89 @@ PERCENTILES = (50.0, 95.0, 99.0, 100.0)
 
 @dataclass(slots=True)
 class Group:
-    """The readers of one channel; with what the last piece did to who stood there, for the next one."""
+    """The readers of one channel."""
 
     tape: Tape
-    raw: bytes = b""
-    before: tuple[int | None, int] = (None, -1)
-    after: tuple[int | None, int] = (None, -1)
     readers: list["Reader"] = field(default_factory=list)
-
-    def read(self, raw: bytes, body: Body, check: Follower) -> None:
-        """Have a reader take a piece; one that is what another got at the same place, as that one did."""
-        now = time.monotonic_ns()
-        if check.alone is not None or check.rest or body.rest:
-            check.feed(body.feed(raw), now)
-            return
-        state = (body.need, check.offset)
-        if raw == self.raw and state == self.before:
-            body.need, check.offset = self.after
-            if check.marks is not None:
-                check.marks.append((check.offset, now))
-            return
-        check.feed(body.feed(raw), now)
-        if check.alone is None and not check.rest and not body.rest:
-            self.raw, self.before, self.after = raw, state, (body.need, check.offset)
 
 
 class Reader:
     """One open stream."""
 
-    __slots__ = ("body", "check", "group", "ready", "socket")
+    __slots__ = ("body", "check", "group", "ready", "socket", "unread")
 
     def __init__(self, opened: socket.socket, group: Group, check: Alone | Follower) -> None:
         self.socket = opened
         self.group = group
         self.body = Body()
-        self.check = check
         self.ready = False
+        self.check = check
+        self.unread: deque[tuple[bytes, int]] = deque()  # pieces of who comes alone, and when they came
+
+    @property
+    def checked(self) -> Alone | Follower:
+        """Return who checks it, of all that came: who comes alone is read when somebody asks."""
+        while self.unread:
+            self.check_some()
+        return self.check
+
+    def check_some(self) -> None:
+        """Check the next of what came."""
+        for _ in range(min(len(self.unread), PIECES)):
+            piece, now = self.unread.popleft()
+            self.check.feed(self.body.feed(piece), now)
+
+
+class Intake:
+    """What pieces are read into: two buffers that stay, by turns.
+
+    So the last piece of a crowd stands beside the next one, with what it did to who stood there: one that is
+    the same does the same to whom stands there, too. No other is copied either, but where it leads.
+    """
+
+    def __init__(self) -> None:
+        self.buffer, self._last = bytearray(READ_BYTES), bytearray(READ_BYTES)
+        self._view, self._other = memoryview(self.buffer), memoryview(self._last)
+        self._group: Group | None = None  # whose the last piece was; None: it says nothing of the next
+        self._size = self._offset = self._then_offset = 0
+        self._need: int | None = None
+        self._then_need: int | None = None
+
+    def forget(self) -> None:
+        """Compare what comes next with no piece before it."""
+        self._group = None
+
+    def piece(self, size: int) -> bytes:
+        """Return what was read, to keep."""
+        return self._view[:size].tobytes()
+
+    def take(self, size: int, group: Group, body: Body, check: Follower) -> None:
+        """Have a reader of a crowd take what was read."""
+        now = time.monotonic_ns()
+        need, offset = body.need, check.offset
+        whole = not (check.rest or body.rest or check.alone)
+        if (
+            whole
+            and size == self._size
+            and offset == self._offset
+            and need == self._need
+            and group is self._group
+            and self._last.startswith(self._view[:size])
+        ):
+            body.need, check.offset = self._then_need, self._then_offset
+            check.mark(now)
+            return
+        if body.rest:
+            check.feed(body.feed(self.piece(size)), now)
+        else:
+            for begin, end in body.parts(self.buffer, size):
+                check.feed(self._view[begin:end], now)
+        check.mark(now)
+        if whole and not (check.rest or body.rest or check.alone):
+            self._group, self._size, self._need, self._offset = group, size, need, offset
+            self._then_need, self._then_offset = body.need, check.offset
+            self.buffer, self._last = self._last, self.buffer
+            self._view, self._other = self._other, self._view
 
 
 class Generator:
@@ -103,11 +150,12 @@ class Generator:
         self._readers: dict[int, Reader] = {}
         self._groups: dict[str, Group] = {}
         self._faults: Counter[str] = Counter()
+        self._intake = Intake()
         self._unready = 0
         self._bytes = 0
         self._connected = int(time.time()) % 200 * PORTS_OF_ADDRESS  # begins at another source each time
         self._marked = (0, 0.0)
-        self._last_read = 0
+        self._last_read, self._last_cpu = self._marked
         self._nap = 0.0
 
     def serve(self) -> None:
@@ -156,13 +204,13 @@ class Generator:
         """Begin to count anew. What was published before must have been read."""
         for group in self._groups.values():
             group.tape.begin()
-            group.raw = b""
             for reader in group.readers:
-                reader.check.begin()
+                reader.checked.begin()
+        self._intake.forget()
         self._bytes = 0
         self._faults.clear()
         self._marked = (time.monotonic_ns(), time.process_time())
-        self._last_read = self._marked[0]
+        self._last_read, self._last_cpu = self._marked
 
     def until(self, targets: dict[str, int], seconds: float) -> bool:
         """Return whether all readers of the channels have read so far, in time."""
@@ -175,6 +223,9 @@ class Generator:
         def there() -> bool:
             while waiting:
                 reader, target = waiting[-1]
+                while reader.unread:
+                    reader.check_some()
+                    self._pump(0, orders=False)  # what comes meanwhile is stamped as it comes
                 last = reader.check.last
                 if last is None or last < target:
                     return False
@@ -189,15 +240,14 @@ class Generator:
 
     def report(self) -> Heard:
         """Return what came since the mark."""
-        checks = [reader.check for group in self._groups.values() for reader in group.readers]
-        late = sorted(each for check in checks for each in check.late)
         began, cpu = self._marked
-        ran = (time.monotonic_ns() - began) / 1e9
-        cpu_share = (time.process_time() - cpu) / ran
+        ran = (self._last_read - began) / 1e9
+        checks = [reader.checked for group in self._groups.values() for reader in group.readers]
+        late = sorted(each for check in checks for each in check.late)
         return Heard(
             events=sum(check.count for check in checks),
-            seconds=(self._last_read - began) / 1e9,
-            cpu_share=cpu_share,
+            seconds=ran,
+            cpu_share=(self._last_cpu - cpu) / ran if ran else 0.0,
             bytes=self._bytes,
             faults={name: number for name, number in self._faults.items() if number},
             late_ms={
@@ -210,6 +260,7 @@ class Generator:
         """Leave the streams of some channels."""
         for channel in channels:
             for reader in self._groups.pop(channel).readers:
+                _ = reader.checked  # a fault counts, whoever leaves
                 self._forget(reader)
 
     def nap(self, seconds: float) -> None:
@@ -256,31 +307,35 @@ class Generator:
                 self._read(readers[number])
                 took = True
         if took:
-            self._last_read = time.monotonic_ns()
+            self._last_read, self._last_cpu = time.monotonic_ns(), time.process_time()
         return asked and orders
 
     def _read(self, reader: Reader) -> None:
+        intake = self._intake
         try:
-            raw = reader.socket.recv(READ_BYTES)
-            if len(raw) == READ_BYTES:
-                with suppress(BlockingIOError):
-                    raw += reader.socket.recv(MORE_BYTES)
+            size = reader.socket.recv_into(intake.buffer)
         except BlockingIOError:
             return
         except OSError:
-            raw = b""
-        if not raw:
+            size = 0
+        if not size:
             self._faults["closed"] += 1
             self._forget(reader)
             return
-        self._bytes += len(raw)
-        if reader.ready and isinstance(reader.check, Follower):
-            reader.group.read(raw, reader.body, reader.check)
-        elif text := reader.body.feed(raw):
-            reader.check.feed(text, time.monotonic_ns())
-            if not reader.ready:
+        self._bytes += size
+        check = reader.check
+        if not reader.ready:
+            if text := reader.body.feed(intake.piece(size)):
+                now = time.monotonic_ns()
+                check.feed(text, now)
+                if isinstance(check, Follower):
+                    check.mark(now)
                 reader.ready = True
                 self._unready -= 1
+        elif isinstance(check, Follower):
+            intake.take(size, reader.group, reader.body, check)
+        else:
+            reader.unread.append((intake.piece(size), time.monotonic_ns()))
 
     def _socket(self) -> socket.socket:
         """Return a socket that will come from one of our many addresses."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import keys, wire
 from bench.deployment import PASSWORD, USER, Deployment
-from bench.publishing import ByValkey, LogPublisher, Publisher
+from bench.publishing import ByValkey, CopyPublisher, LogPublisher, Publisher
 from bench.servers import Process
 from bench.usage import Usage
 from project.embedded import free_port
@@ -44,6 +44,10 @@ class Web:
     def publisher(self) -> AbstractContextManager[Publisher]:
         """Return who appends to the log, so that all of the way is gone: log, worker, Valkey, hub."""
         return LogPublisher(self.deployment)
+
+    def copying(self) -> AbstractContextManager[Publisher]:
+        """Return who does that by COPY."""
+        return CopyPublisher(self.deployment)
 
     def by_valkey(self) -> AbstractContextManager[Publisher]:
         """Return who hands batches to Valkey as the sequencer does; the server must be started NEVER_LOOK."""

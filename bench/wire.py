@@ -3,6 +3,8 @@
 Chunks are RFC 9112's (7.1).
 """
 
+LINE_END = b"\r\n"
+
 
 def opening(address: tuple[str, int], path: str, *headers: str) -> bytes:
     """Return the request that opens a stream; a header that is empty is none."""
@@ -21,19 +23,17 @@ class Refused(Exception):
 
 
 class Body:
-    """Takes an answer apart. `need` is what is left of the present chunk; None: the body is not chunked."""
+    """Takes an answer apart. `need` is what is left of a chunk and its end; None: the body has no chunks."""
 
     __slots__ = ("begun", "need", "rest")
 
     def __init__(self) -> None:
         self.begun = False  # the head has come
         self.need: int | None = None
-        self.rest = b""  # of the head, or of what stands between two chunks
+        self.rest = b""  # of the head, or of a chunk's size
 
     def feed(self, raw: bytes) -> bytes:
         """Return what a piece adds to the body. Raises Refused."""
-        if self.begun and self.need is None:
-            return raw
         data = self.rest + raw if self.rest else raw
         self.rest = b""
         if not self.begun:
@@ -44,38 +44,36 @@ class Body:
             if b" 200" not in head.partition(b"\r\n")[0]:
                 raise Refused(head.partition(b"\r\n")[0].decode(errors="replace"))
             self.begun = True
-            if b"transfer-encoding: chunked" not in head.lower():
-                return data
-            self.need = 0
-        return self._pieces(data)
+            if b"transfer-encoding: chunked" in head.lower():
+                self.need = 0
+        parts = self.parts(data, len(data))
+        if len(parts) == 1:
+            return data[parts[0][0] : parts[0][1]]
+        return b"".join([data[begin:end] for begin, end in parts])
 
-    def _pieces(self, data: bytes) -> bytes:
-        need = self.need or 0
-        if need >= len(data):
-            self.need = need - len(data)
-            return data
-        if not need and data.endswith(b"\r\n") and data[:1] != b"\r":
-            # Nearly always: one chunk, and all of it.
-            end = data.index(b"\r\n")
-            if len(data) == end + 4 + int(data[:end], 16):
-                return data[end + 2 : -2]
+    def parts(self, data: bytes | bytearray, size: int) -> list[tuple[int, int]]:
+        """Return where the body begins and ends in a piece of so many bytes: past the head, nothing rests."""
+        need = self.need
+        if need is None:
+            return [(0, size)]
         found = []
         place = 0
         while True:
             if need:
-                piece = data[place : place + need]
-                found.append(piece)
-                place += len(piece)
-                need -= len(piece)
-            if place == len(data):
-                break
-            # Between two chunks: the end of the one, if it is not the first, and the size of the next.
-            begin = place + 2 if data.startswith(b"\r\n", place) else place
-            end = data.find(b"\r\n", begin)
-            if end < 0 or data[place:] == b"\r":
-                self.rest = data[place:]
-                break
-            need = int(data[begin:end], 16)
-            place = end + 2
-        self.need = need
-        return found[0] if len(found) == 1 else b"".join(found)
+                end = place + need
+                text = min(end - len(LINE_END), size)
+                if text > place:
+                    found.append((place, text))
+                ends = max(place, end - len(LINE_END))
+                if ends < size and not LINE_END.startswith(data[ends : min(end, size)], ends - end):
+                    raise ValueError("a chunk is longer than it says")
+                if end >= size:
+                    self.need = end - size
+                    return found
+                place = end
+            end = data.find(LINE_END, place, size)
+            if end < 0:
+                self.need, self.rest = 0, bytes(data[place:size])
+                return found
+            need = int(data[place:end], 16) + len(LINE_END)
+            place = end + len(LINE_END)

@@ -25,7 +25,7 @@ RATES = {True: (50, 500, 2_000), False: (50, 500, 1_000, 2_000, 5_000, 10_000)}
 MEDIAN, LATE = "commit to client, median", "commit to client, p99"
 LATE_MS = 40.0
 USED_UP = 90.0  # % of a core
-OTHERS = 30.0  # % of a core, of who has no part in it: then what is used up says nothing of us
+OTHERS = 15.0  # % of a core, of who has no part in it: then what is used up says nothing of us
 FIRST, SECOND = "the web process' core, all together", "the other core, all together"
 STOLEN = "the host's, of both cores"
 KNEES = f"rates later (p99) than {LATE_MS:.0f} ms, or not kept up with, though no core was used up"
@@ -71,7 +71,11 @@ def run(context: Context) -> Iterator[Figure]:
                         f" {others:.0f} % of a core: whether there is a knee cannot be told."
                     )
                 yield Figure("latency", subject, "appended late, p99", "ms", sent.late_ms, rate)
-                parts = {**used.parts, "the publisher": 100 * sent.cpu_share}
+                parts = {
+                    **used.parts,
+                    "the publisher": 100 * sent.cpu_share,
+                    "the load generator": 100 * heard.cpu_share,
+                }
                 for part, share in parts.items():
                     yield Figure("latency", subject, f"CPU of {part}", "% of a core", share, rate)
                 if not sent.kept_up:

@@ -14,7 +14,7 @@ from bench.scenarios.ramp import Found, its_own_limit, ramp, shares, wanting
 from bench.web import NEVER_LOOK, Web
 
 TITLE = "2,000 channels with one subscriber each"
-SECONDS = (25, 75)
+SECONDS = (25, 90)
 CHANNELS = [f"item:{number}" for number in range(1, 2_001)]
 LATE_MS = 50.0
 BEST = "events a second (ours: of batches handed to Valkey)"
@@ -47,7 +47,7 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
             crowd.until(sent.last)
             for step in ramp(
                 server, crowd, publisher, CHANNELS, first=FIRST, factor=context.pick(4.0, 2.0),
-                halvings=context.pick(1, 2), seconds=context.pick(1.0, 2.5),
+                halvings=context.pick(1, 3), seconds=context.pick(1.0, 2.5),
                 in_time=lambda heard: heard.late_ms[99] < LATE_MS,
             ):  # fmt: skip
                 if step.heard.late_ms:

@@ -1,15 +1,15 @@
 """How much a server sustains: the rate is raised until it is more than that, then halved towards it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import sqrt
 
 from bench.context import Server
 from bench.crowd import Crowd
 from bench.figures import Aim, Figure
 from bench.generator import Heard
-from bench.publishing import Publisher, Sent
-from bench.usage import spent
+from bench.publishing import TICK_SECONDS, Publisher, Sent
+from bench.usage import Usage, spent
 
 AT, BEYOND = "at that", "at the first rate that is too much"
 LOWEST = 100  # of the first rate's parts: what does not sustain that sustains nothing
@@ -26,11 +26,12 @@ class Step:
     complete: bool  # all of it came to everyone, once and in order
     sustained: bool  # that, and it was published so fast, and came in time
     cpu_seconds: float  # of the server
+    behind: Mapping[str, float] = field(default_factory=dict)  # CPU seconds of each part behind it
 
     @property
     def server_share(self) -> float:
         """Return how much of a core the server took."""
-        return self.cpu_seconds / self.heard.seconds if self.heard.seconds else 0.0
+        return self._a_second(self.cpu_seconds)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -39,17 +40,21 @@ class Step:
             "server": 100 * self.server_share,
             "load generator": 100 * self.heard.cpu_share,
             "publisher": 100 * self.sent.cpu_share,
+            **{part: 100 * self._a_second(seconds) for part, seconds in self.behind.items()},
         }
 
     @property
     def deliveries(self) -> float:
         """Return deliveries a second, from the first publishing to the last arrival."""
-        return self.heard.events / self.heard.seconds if self.heard.seconds else 0.0
+        return self._a_second(self.heard.events)
 
     @property
     def published(self) -> float:
         """Return events a second, as fast as the publisher could or should."""
-        return self.sent.events / self.heard.seconds if self.heard.seconds else 0.0
+        return self._a_second(self.sent.events)
+
+    def _a_second(self, much: float) -> float:
+        return much / self.heard.seconds if self.heard.seconds else 0.0
 
 
 class Found:
@@ -80,23 +85,27 @@ def ramp(
     seconds: float,
     in_time: Callable[[Heard], bool],
     most: float = 400_000.0,
+    tick: float = TICK_SECONDS,
+    behind: Callable[[], Mapping[str, Usage]] = dict,
 ) -> Iterator[Step]:
     """Yield ever faster steps up to the first that is not sustained, then so many nearer to the limit.
 
     Each of these halves what is between, by ratio; where the first is too much, they get slower instead. It
     ends where something did not come, too: that may still be on its way, and be counted with what is next.
+    `behind` says what the parts behind the server cost so far, if it has any.
     """
     rate, good, bad = first, 0.0, 0.0
     while first / LOWEST <= rate <= most:
         crowd.mark()
-        before = server.usage()
-        sent = publisher.steady(channels, rate=rate, seconds=seconds)
+        before, stood = server.usage(), behind()
+        sent = publisher.steady(channels, rate=rate, seconds=seconds, tick=tick)
         came = crowd.until(sent.last, seconds=PATIENCE_SECONDS)
-        heard = crowd.report()
         cost = spent(server, before)
+        parts = {part: (used - stood[part]).cpu_seconds for part, used in behind().items()}
+        heard = crowd.report()
         complete = came and not heard.faults
         sustained = complete and sent.kept_up and in_time(heard)
-        yield Step(rate, sent, heard, complete, sustained, cost)
+        yield Step(rate, sent, heard, complete, sustained, cost, parts)
         if not complete:
             return
         good, bad = (rate, bad) if sustained else (good, rate)

@@ -36,6 +36,8 @@ class Crowd:
         size = -(-len(text) // pieces)
         for begin in range(0, len(text), size):
             reader.feed(text[begin : begin + size], now)
+            if isinstance(reader, Follower):
+                reader.mark(now)
 
 
 @pytest.fixture(params=["of a crowd", "alone"])

@@ -22,8 +22,8 @@ class Fake:
     def mark(self):
         pass
 
-    def steady(self, channels, *, rate, seconds):
-        self.rate = rate
+    def steady(self, channels, *, rate, seconds, tick=None):
+        self.rate, self.tick = rate, tick
         events = int(min(rate, self.keeps) * seconds)
         return Sent(events, seconds, 0.5, {"a": events}, int(rate * seconds), 0.0)
 
@@ -95,3 +95,20 @@ def test_a_limit_is_shown_to_be_the_servers_own():
 
     assert {aim.quantity for aim in its_own_limit("many", NCHAN)} <= set(said)
     assert said["CPU of the load generator at that"] == pytest.approx(70)
+
+
+def test_what_the_parts_behind_a_server_used_stands_beside_its_own():
+    used = iter(range(1_000))
+    _, found = climb(Fake(limit=1_000), behind=lambda: {"worker": Usage(next(used) / 4, 0, 0)})
+
+    said = {each.quantity: each.value for each in shares("most", NCHAN, found)}
+
+    assert said["CPU of the worker at that"] == pytest.approx(25)
+
+
+def test_the_publishers_tick_is_as_asked_for():
+    fake = Fake(limit=1_000)
+
+    climb(fake, tick=0.05)
+
+    assert fake.tick == 0.05

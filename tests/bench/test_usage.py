@@ -1,9 +1,11 @@
 """What a server costs: finer than by ticks, with its children."""
 
+import mmap
 import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -24,6 +26,17 @@ if child:
 for line in sys.stdin:
     spin(float(line))
     print(time.process_time_ns(), flush=True)
+"""
+
+
+# Holds as many more bytes as it is told, touched, and waits.
+HOLD = """
+import mmap, sys
+held = []
+for line in sys.stdin:
+    held.append(mmap.mmap(-1, int(line)))
+    for at in range(0, int(line), mmap.PAGESIZE): held[-1][at] = 1
+    print(flush=True)
 """
 
 
@@ -52,6 +65,23 @@ def test_cpu_time_is_told_finer_than_a_tick():
             found = (usage.usage([process.pid]) - before).cpu_seconds
             assert own <= found < own + 0.002  # writing the line is not in its own
         process.stdin.close()
+
+
+def test_memory_is_told_to_the_page():
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def hold(number):
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            return usage.usage([process.pid]).resident_bytes
+
+        hold(4 * mmap.PAGESIZE)  # and all that doing so takes
+        before = [hold(pages * mmap.PAGESIZE) for pages in (4, 11, 18, 25, 30)]
+        took = [(after - first) // mmap.PAGESIZE for first, after in pairwise(before)]
+        process.stdin.close()
+    assert took == pytest.approx([11, 18, 25, 30], abs=2)  # of its own it may touch one or two
 
 
 def test_a_child_that_has_ended_is_counted():
@@ -89,9 +119,44 @@ def test_a_core_is_busy_with_whatever_runs_on_it():
         usage.busy(1_000_000)
 
 
-def test_what_the_host_took_is_no_work_of_ours(tmp_path, monkeypatch):
-    (tmp_path / "stat").write_text("cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 100 20 30 4000 500 6 7 8000 90 0\n")
-    monkeypatch.setattr(usage, "STAT", tmp_path / "stat")
+# A share of each 4 ms, begun so long after a tick of 250 a second: what the tick finds is one thing always.
+PHASES = """
+import sys, time
+share, phase, seconds = map(float, sys.argv[1:])
+tick, end = 0.004, time.monotonic() + seconds
+while (now := time.monotonic()) < end:
+    time.sleep(tick - (now - phase) % tick)
+    until = time.process_time() + share * tick
+    while time.process_time() < until: pass
+print(time.process_time_ns())
+"""
 
-    assert usage.busy(1) == pytest.approx(163 / usage.TICKS)
-    assert usage.stolen(1) == pytest.approx(8000 / usage.TICKS)
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_work_in_step_with_the_ticks_is_told_as_much_as_it_is(share):
+    core = max(os.sched_getaffinity(0))
+    for phase in (0.0, 0.001, 0.002, 0.003):
+        with usage.on_core(core):
+            [before, lost], began = [usage.busy(core), usage.stolen(core)], time.monotonic()
+            command = [sys.executable, "-c", PHASES, str(share), str(phase), "0.8"]
+            own = int(subprocess.run(command, capture_output=True, check=True).stdout) / 1e9
+            found, passed = usage.busy(core) - before, time.monotonic() - began
+
+        # Others may run there, and each waking costs the kernel something: so more it may be, but not less.
+        assert own - 0.05 <= found <= passed + 0.05, (
+            f"of {passed:.2f} s, {usage.stolen(core) - lost:.2f} stolen"
+        )
+
+
+def test_what_the_host_took_is_no_work_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(usage, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(usage.time, "monotonic", iter([50.0, 60.0]).__next__)
+    found = []
+    for idle, disk, taken in ((100, 10, 20), (350, 60, 120)):
+        line = f"cpu1 7 7 7 {idle} {disk} 7 7 {taken} 7 0"
+        (tmp_path / "stat").write_text(f"cpu  9 9 9 9 9 9 9 9 9 9\n{line}\n")
+        found.append((usage.busy(1), usage.stolen(1)))
+
+    [(before, lost), (after, more)] = found
+    assert after - before == pytest.approx(10 - 400 / usage.TICKS)
+    assert more - lost == pytest.approx(100 / usage.TICKS)

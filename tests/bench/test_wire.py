@@ -47,3 +47,23 @@ def test_a_request_has_the_headers_that_there_are():
         b"Authorization: Bearer x\r\n\r\n"
     )
     assert resuming("e-7") == "Last-Event-ID: e-7"
+
+
+def test_after_whole_chunks_nothing_rests():
+    body = Body()
+
+    body.feed(CHUNKED + chunks(b"data: 1\n\n", b"data: 2\n\n"))
+
+    assert (body.need, body.rest) == (0, b"")
+
+
+def test_the_parts_of_a_piece_are_found_where_it_lies_in_a_buffer():
+    body, buffer = Body(), bytearray(1_000)
+    body.feed(CHUNKED)
+    piece = chunks(b"data: 1\n\n", b"data: 2\n\n")[:-5]
+    buffer[: len(piece)] = piece
+
+    found = [bytes(buffer[begin:end]) for begin, end in body.parts(buffer, len(piece))]
+
+    assert found == [b"data: 1\n\n", b"data: "]
+    assert body.feed(b"2\n\n\r\n") == b"2\n\n"
