@@ -43,22 +43,23 @@ api = Api(
     parser=JsonParser(),
 )
 speak_problems(api)
+# Addresses are tried in their order: first where programs append.
+api.add_router("", events.log_api.router)  # to which `events.ingest` adds the way in
 api.add_router("", events.api.router)
 api.add_router("", events.broadcasts_api.router)
 api.add_router("", events.inbox_api.router)
-api.add_router("", events.log_api.router)  # to which `events.ingest` adds the way in
 api.add_router("", streams.api.router)
 api.add_router("", workers.api.router)
 
 urlpatterns = [
     path("streams/", include("streams.urls")),  # first: a crowd asks for them at once
+    path("api/asyncapi.json", catalogue.describe, name="asyncapi"),
+    path("api/", api.urls),
     path("", pages.page, name="page"),
     path("items/<int:item_id>", pages.page, name="item"),
     path("unsubscribe/<str:token>", pages.unsubscribe, name="unsubscribe"),
     path("admin/", admin.site.urls),
     path("events/", catalogue.page, name="events"),
-    path("api/asyncapi.json", catalogue.describe, name="asyncapi"),
-    path("api/", api.urls),
     path("healthz", live.healthz),
     path("readyz", live.readyz),
     path("metrics", live.show_metrics),

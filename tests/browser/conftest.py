@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     skipped = [item for item in items if item.path.is_relative_to(HERE)]
     for item in skipped:
-        item.add_marker(pytest.mark.skip(reason="no Chromium"))
+        item.add_marker(pytest.mark.skip(reason="no Chromium: apt-get install chromium"))
     config.stash[_SKIPPED] = len(skipped)
 
 

@@ -211,7 +211,7 @@ def alice(stack, base):
 @pytest.fixture(params=DRIVERS)
 def client(request) -> str:
     if request.param == "curl" and not shutil.which("curl"):
-        pytest.skip("curl is not installed")
+        pytest.skip("curl is not installed: apt-get install curl")
     return request.param
 
 

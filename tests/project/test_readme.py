@@ -13,7 +13,7 @@ TOUR = re.search(
 )
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 def test_the_tour_of_the_readme_shows_what_it_says(stack, server, tmp_path):
     script = TOUR[1].replace("http://127.0.0.1:8000", server)
     # The last stream goes on until Ctrl-C; here it has some seconds.
