@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0  # between two reports
 ROUND = 8  # reports in which every place is said to be kept: well within KEEP_SECONDS
-LOOKS = 5  # reports in which every connection is looked at, whether its peer is still there
+LOOKS = 5  # reports in which every connection of a user is looked at, whether its peer is still there
 ANSWER_SECONDS = 1.0  # longest that a report waits for Redis, to connect and to answer each
 SAY_MS = 900  # between two frames of one item, at the least; below a second, which a report is not exact to
 NOBODY = ""  # stands at an item for those who are not to be shown there; Redis is not told
@@ -64,6 +64,7 @@ class Reporter:
         self._dead: frozenset[bytes] = frozenset()
         self._round: Iterator[str] = iter(())
         self._looked: Iterator[Subscriber] = iter(())
+        self._at_once = 1  # of those
         self._beat_at = 0.0  # when this process said that it lives
         self._heard_at = time.monotonic()  # when Redis answered last
         self._known = True  # by the readers: who is there
@@ -254,6 +255,9 @@ class Reporter:
         for place in changed.keys() | unsaid | unburied:
             for come, gone in self._differences(place, changed.get(place, ())):
                 new = place not in self._told
+                owed = place in unburied or (place in self._here and (new or place in unsaid))
+                if not (come or gone or owed):
+                    continue  # of nobody who is shown, to nobody who reads it
                 told = self._told.setdefault(place, set())
                 told.update(come[::2])
                 told.difference_update(gone)
@@ -294,10 +298,10 @@ class Reporter:
 
     def _look_at_some(self) -> None:
         """Count out whose peer has fallen silent, though the connection may not know of it yet; and in."""
-        some = max(1, -(-len(self._counted) // LOOKS))
-        looked = list(islice(self._looked, some))
-        if len(looked) < some:
-            self._looked = iter(list(self._counted))
+        looked = list(islice(self._looked, self._at_once))
+        if len(looked) < self._at_once:
+            shown = [each for each in self._counted if each.reader.is_user]
+            self._looked, self._at_once = iter(shown), max(1, -(-len(shown) // LOOKS))
         for subscriber in looked:
             was_silent = self._counted.get(subscriber)
             silent = subscriber.silent()

@@ -644,3 +644,30 @@ async def test_who_has_so_much_to_say_that_it_takes_long_is_not_dead(begin, worl
         name = own._name
         await own._turn(client)
     assert own._name == name != ""
+
+
+async def test_who_is_never_shown_is_neither_looked_at_nor_told_of(begin, monkeypatch):
+    """Most of a crowd with tokens: their coming is a reason to ask who else is there, their going is none."""
+    process = await begin()
+    told = []
+    changes = process.hub.presence._changes
+
+    def heard():
+        for place, arguments in changes():
+            told.append(place)
+            yield place, arguments
+
+    monkeypatch.setattr(process.hub.presence, "_changes", heard)
+    async with process.open(3, "item:9") as carol:
+        await sees(carol, "carol")
+        del told[:]
+        async with process.open(1, "item:8", grant=FOREIGN), process.open(2, "item:9", grant=FOREIGN):
+            await until(lambda: told == ["item:8"])
+            looked = []
+            for each in process.hub.audience:
+                each.silent = lambda each=each: bool(looked.append(each.reader.user_id))
+            await until(lambda: looked.count("3") > 2)
+            assert set(looked) == {"3"}
+        await until(lambda: looked.count("3") > 9)
+        assert told == ["item:8"]
+    await until(lambda: told[1:] and set(told[1:]) == {ANYWHERE, "item:9"})
