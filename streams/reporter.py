@@ -64,7 +64,6 @@ class Reporter:
         self._dead: frozenset[bytes] = frozenset()
         self._round: Iterator[str] = iter(())
         self._looked: Iterator[Subscriber] = iter(())
-        self._at_once = 1  # of those
         self._beat_at = 0.0  # when this process said that it lives
         self._heard_at = time.monotonic()  # when Redis answered last
         self._known = True  # by the readers: who is there
@@ -298,11 +297,13 @@ class Reporter:
 
     def _look_at_some(self) -> None:
         """Count out whose peer has fallen silent, though the connection may not know of it yet; and in."""
-        looked = list(islice(self._looked, self._at_once))
-        if len(looked) < self._at_once:
-            shown = [each for each in self._counted if each.reader.is_user]
-            self._looked, self._at_once = iter(shown), max(1, -(-len(shown) // LOOKS))
+        some = max(1, -(-len(self._counted) // LOOKS))
+        looked = list(islice(self._looked, some))
+        if len(looked) < some:
+            self._looked = iter(list(self._counted))
         for subscriber in looked:
+            if not subscriber.reader.is_user:
+                continue
             was_silent = self._counted.get(subscriber)
             silent = subscriber.silent()
             if was_silent is None or silent == was_silent:
