@@ -31,7 +31,7 @@ from django.utils.module_loading import import_string
 from events import standing
 from events.channels import Channel
 from events.errors import TickertapeError
-from streams import tokens
+from streams import issuers, tokens
 from streams.behind import DATABASE_AWAY
 from streams.reader import Admitted, Choose, Grant, Reader
 from streams.together import Answer, Question, Together
@@ -61,7 +61,7 @@ async def admit(hub: "Hub", request: HttpRequest, choose: Choose) -> Admitted | 
             return found
         token = tokens.kept(request)
     try:
-        grant = None if token is None else tokens.read_ours(token)
+        grant = None if token is None else tokens.read_at_hand(token)
     except TickertapeError:
         return None
     return None if grant is None else await by_grant(hub, grant, choose)
@@ -93,8 +93,8 @@ async def by_session(hub: "Hub", session: SessionBase, choose: Choose) -> Admitt
 
 async def by_grant(hub: "Hub", grant: Grant, choose: Choose) -> Admitted | None:
     """Do so by what a token grants. Its scope comes before anything is asked about a channel."""
-    if grant.issuer:  # whose keys are in a file
-        return None
+    if grant.issuer:
+        return _by_issuer(grant, choose) if issuers.is_at_hand(grant.issuer) else None
     found = await _ask_of(
         hub,
         grant.user_id,
@@ -108,6 +108,17 @@ async def by_grant(hub: "Hub", grant: Grant, choose: Choose) -> Admitted | None:
     if who.session_ended or not tokens.is_of(grant, who.user):
         return None
     return Reader.of_grant(grant, who.user, hidden=_is_hidden(who)), frozenset(channels)
+
+
+def _by_issuer(grant: Grant, choose: Choose) -> Admitted | None:
+    """Do so for a user of an issuer's, of whom the database knows nothing."""
+    try:
+        user = tokens.user_of(grant)
+        asked = choose(user)
+        tokens.check_scope(grant, asked)
+    except TickertapeError:
+        return None
+    return Reader.of_grant(grant, user, hidden=False), frozenset(asked)
 
 
 async def _ask_of(

@@ -77,8 +77,13 @@ class Issuer:
         except KeysWrong as error:
             raise KeysWrong(f"{self.name} {error}") from None
 
+    @property
+    def at_hand(self) -> bool:
+        """Tell whether its keys are in no file, and what follows is for an event loop, too."""
+        return not isinstance(self._jwks, str)
+
     def key(self, name: object) -> Key | None:
-        """Return the key of a `kid`, as it is now. Reads a file: not in an event loop."""
+        """Return the key of a `kid`, as it is now. Reads a file, unless `at_hand`."""
         return self._now().get(name) if isinstance(name, str) else None
 
     def has(self, mark: str) -> bool:
@@ -178,6 +183,12 @@ def _key(said: dict[str, Any], place: int) -> Key | str:
 def find(name: object) -> Issuer | None:
     """Return the issuer of a name, if its tokens count."""
     return read(settings.STREAMS_TOKEN_ISSUERS).get(name) if isinstance(name, str) else None
+
+
+def is_at_hand(name: object) -> bool:
+    """Tell whether an issuer's tokens count by keys that are in the setting, so that no file is read."""
+    issuer = find(name)
+    return issuer is not None and issuer.at_hand
 
 
 @cache

@@ -155,24 +155,20 @@ async def admit_again(
     reader: Reader, choose: Choose, *, field: str = "", hub: "Hub | None" = None
 ) -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
+    grant = reader.grant
+    desk = hub if settings.STREAMS_DIRECT else None
+    if grant is not None:
+        admitted = None if desk is None else await direct.by_grant(desk, grant, choose)
+        return admitted or await _in_thread(lambda: by_grant(grant, choose, field=field))
     session = SessionAsItIs(reader.session_key)
-    if hub is not None and settings.STREAMS_DIRECT:
-        asked = (
-            direct.by_session(hub, session, choose)
-            if reader.grant is None
-            else direct.by_grant(hub, reader.grant, choose)
-        )
-        if admitted := await asked:
-            return admitted
+    admitted = None if desk is None else await direct.by_session(desk, session, choose)
 
     def ask() -> Admitted:
-        if reader.grant is not None:
-            return by_grant(reader.grant, choose, field=field)
         request = HttpRequest()
         request.session = session
         return by_session(request, choose, field=field)
 
-    return await _in_thread(ask)
+    return admitted or await _in_thread(ask)
 
 
 async def still_permitted(

@@ -109,18 +109,25 @@ def read(token: str) -> Grant:
     signed, and of no other. May read a file of keys.
     """
     with _in_our_words(token):
-        # Believed of it are only the names by which its key is looked up; then all of it is verified.
-        said = jwt.decode_complete(token, options={"verify_signature": False})
-        issuer, kid = said["payload"].get("iss"), said["header"].get("kid")
+        issuer, kid = _names(token)
         return _ours(token, kid) if issuer == OURS else _foreign(token, issuer, kid)
 
 
-def read_ours(token: str) -> Grant | None:
-    """Do so for what a key of ours signed, without reading a file; None for what names no such key."""
+def read_at_hand(token: str) -> Grant | None:
+    """Do so without reading a file; None for what names a key that may be in one, or none that we know."""
     with _in_our_words(token):
         header = json.loads(base64url_decode(token.partition(".")[0]))
         kid = header.get("kid") if isinstance(header, dict) else None
-        return _ours(token, kid) if isinstance(kid, str) and kid in _our_keys() else None
+        if isinstance(kid, str) and kid in _our_keys():
+            return _ours(token, kid)
+        issuer, kid = _names(token)
+        return _foreign(token, issuer, kid) if issuers.is_at_hand(issuer) else None
+
+
+def _names(token: str) -> tuple[object, object]:
+    """Return the issuer and the `kid` that a token names, of which nothing else is believed yet."""
+    said = jwt.decode_complete(token, options={"verify_signature": False})
+    return said["payload"].get("iss"), said["header"].get("kid")
 
 
 @contextmanager

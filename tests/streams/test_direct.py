@@ -29,6 +29,7 @@ from events.models import EndedSession, ItemMember, Job
 from streams import direct, opening, permission, tokens
 from streams.permission import SessionAsItIs
 from streams.reader import Grant
+from tests import issuer
 
 BACKEND = "events.logins.Backend"
 
@@ -355,6 +356,65 @@ async def test_a_token_for_others_has_nothing_asked_of_a_channel(world, users, h
     request = request_of(bearer=token, query="channel=item:2")
     assert await direct.admit(hub, request, opening.named(request)) is None
     assert questions == []
+
+
+FOREIGN = {
+    "theirs": lambda: issuer.token("item:1"),
+    "by RSA": lambda: issuer.token("item:*", by="RS256"),
+    "expired": lambda: issuer.token("item:1", seconds=-9),
+    "forged": lambda: issuer.token("item:1", by="EdDSA", kid="ES256"),
+    "by no key": lambda: issuer.token("item:1", kid="other"),
+    "of nobody we know": lambda: issuer.token("item:1", iss="https://else.example.org"),
+    "said to be ours": lambda: issuer.token("item:1", iss="tickertape"),
+    "for others": lambda: issuer.token("item:1", aud="else"),
+    "for another item": lambda: issuer.token("item:2"),
+    "for more than may be granted": lambda: issuer.token("item:1", "group:a"),
+    "no token": lambda: "a.b.c",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("way", ["bearer", "cookie"])
+async def test_an_issuers_token_that_counts_lets_in_where_its_keys_are_at_hand(
+    asked, settings, tmp_path, name, way
+):
+    keys = [issuer.public(each) for each in ("ES256", "RS256")]
+    settings.STREAMS_TOKEN_ISSUERS = issuer.setting({"keys": keys})
+    given = FOREIGN[name]()
+    one, other = await asked(**{way: given}, query="channel=item:1")
+    assert one == other
+    assert (one is not None) == (name in ("theirs", "by RSA"))
+
+    issuer.write(tmp_path / "keys.json", *keys)
+    settings.STREAMS_TOKEN_ISSUERS = issuer.setting(str(tmp_path / "keys.json"))
+    assert await asked(**{way: given}, query="channel=item:1") == (None, other)
+
+
+async def test_of_an_issuers_users_a_thread_is_asked_only_where_the_keys_are_in_a_file(
+    hub, settings, monkeypatch, tmp_path
+):
+    keys = [issuer.public("ES256")]
+    settings.STREAMS_TOKEN_ISSUERS = issuer.setting({"keys": keys})
+    asked = []
+    in_thread = permission._in_thread
+
+    async def counted(ask):
+        asked.append(ask)
+        return await in_thread(ask)
+
+    monkeypatch.setattr(permission, "_in_thread", counted)
+    request = request_of(bearer=issuer.token("item:1"), query="channel=item:1")
+    reader, found = await permission.let_in(hub, request, opening.named(request))
+    assert await permission.still_permitted(reader, found, hub=hub) == reader
+    assert asked == []
+    settings.STREAMS_TOKEN_ISSUERS = issuer.setting({"keys": [issuer.public("RS256")]})
+    assert await permission.still_permitted(reader, found, hub=hub) is None
+
+    issuer.write(tmp_path / "keys.json", *keys)
+    settings.STREAMS_TOKEN_ISSUERS = issuer.setting(str(tmp_path / "keys.json"))
+    del asked[:]
+    assert await permission.still_permitted(reader, found, hub=hub) == reader
+    assert len(asked) == 1
 
 
 async def test_a_database_that_is_away_is_said_to_be(world, users, hub, monkeypatch):
