@@ -25,7 +25,7 @@ from project.embedded import Postgres, Valkey, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 USERS = ("alice", "bob", "carol")
-START_SECONDS = 30
+START_SECONDS = 60  # on a machine that does much else
 # Few users, from one address, make all the load.
 UNLIMITED = {"EVENTS_POSTS_PER_MINUTE": "0", "STREAMS_MAX_PER_USER": "0", "STREAMS_MAX_PER_ADDRESS": "0"}
 
@@ -40,6 +40,13 @@ def eventually(check: Callable[[], Any], *, seconds: float = 20, every: float = 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {getattr(check, '__doc__', None) or check}")
         time.sleep(every)
+
+
+_BUSY = """
+SELECT EXISTS (SELECT FROM events_event WHERE position IS NULL)
+    OR (SELECT max(head) FROM events_logstate)
+        > coalesce((SELECT position FROM workers_checkpoint WHERE name = 'reactions'), 0)
+"""
 
 
 class Stack:
@@ -196,6 +203,11 @@ class Stack:
         assert answer.status_code == 200, answer.text
         client.headers["X-CSRFToken"] = answer.json()["csrf_token"]
         return client
+
+    def settle(self) -> None:
+        """Wait until all that was done has led to what it leads to: nothing of it comes into what is next."""
+        with self.connect() as connection:
+            eventually(lambda: connection.execute(_BUSY).fetchone() == (False,))
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a connection of the test's own to the stack's database."""

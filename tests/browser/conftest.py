@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser import chromium
 from tests.browser.app import App, serve_client
@@ -44,6 +44,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         reporter.write_line(HOW_TO_GET_ONE, yellow=True)
 
 
+expect.set_options(timeout=20_000)  # Playwright's 5 s are little on a machine that does much else
+
+
 @pytest.fixture(scope="package", name="chromium")
 def open_chromium(stack: Stack) -> Iterator[Browser]:
     """Open the browser; the stack is started first, while no event loop runs here."""
@@ -61,7 +64,6 @@ def open_tab(chromium: Browser, stack: Stack) -> Iterator[Callable[..., Tab]]:
     def open_one(user: str | None = None, path: str = "/", *, at: str = "", **options: object) -> Tab:
         base = at or stack.url("daphne")
         context = chromium.new_context(base_url=base, reduced_motion="reduce", **options)
-        context.set_default_timeout(10_000)
         tab = Tab(context.new_page())
         tabs.append(tab)
         if user:

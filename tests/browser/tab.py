@@ -1,12 +1,20 @@
 """What a person sees and does in one browser tab."""
 
 import re
-from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
+from tests.stack import eventually
+
 # Chromium's own words for answers that are not 2xx, and for a network that is cut off.
 _EXPECTED = ("Failed to load resource",)
+# What screen readers are told is in the page for some seconds only.
+_KEEP_SAID = """() => {
+  window.said = [];
+  const note = ({ target, addedNodes }) =>
+    target.id === "announcer" && addedNodes.forEach((each) => window.said.push(each.textContent));
+  new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
+}"""
 
 
 class Tab:
@@ -15,6 +23,7 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.faults: list[str] = []
+        page.add_init_script(f"({_KEEP_SAID})()")
         page.on("pageerror", lambda error: self.faults.append(f"{error.name}: {error.message}"))
         page.on("console", self._heard)
 
@@ -52,11 +61,11 @@ class Tab:
         """Wait until the light says so."""
         self.shows_light("live")
 
-    def shows_light(self, state: str, *, seconds: float = 10) -> None:
+    def shows_light(self, state: str, *, seconds: float = 20) -> None:
         """Wait for a state of the light."""
         expect(self.page.locator(".light")).to_have_attribute("data-state", state, timeout=seconds * 1000)
 
-    def shows(self, *texts: str, seconds: float = 10) -> None:
+    def shows(self, *texts: str, seconds: float = 20) -> None:
         """Wait until exactly these comments are there, in this order."""
         expect(self.comments).to_have_text(list(texts), timeout=seconds * 1000)
 
@@ -85,9 +94,13 @@ class Tab:
         """What the light said since the mark."""
         return self.page.evaluate("window.lights")
 
-    def said(self) -> Any:
-        """Return what screen readers were told and is still there."""
-        return self.page.locator("#announcer").text_content()
+    def said(self) -> str:
+        """Return what screen readers were told since the page was loaded, a line each."""
+        return str(self.page.evaluate("window.said.join('\\n')"))
+
+    def says(self, words: str) -> None:
+        """Wait until screen readers were told this, among others."""
+        eventually(lambda: words in self.said())
 
     def focused(self) -> str:
         """Return the name of the focused element: its label, else its text."""
@@ -113,7 +126,7 @@ class Tab:
         """The bell's button."""
         return self.page.get_by_role("button", name="Notifications, ")
 
-    def counts(self, unread: int | str, *, seconds: float = 10) -> None:
+    def counts(self, unread: int | str, *, seconds: float = 20) -> None:
         """Wait until the bell says so, for ears and for eyes."""
         expect(self.bell).to_have_accessible_name(f"Notifications, {unread} unread", timeout=seconds * 1000)
         badge = self.bell.locator(".badge")
@@ -158,7 +171,7 @@ class Tab:
         self.page.get_by_role("button", name="Start", exact=True).click()
 
     def shows_job(
-        self, state: str, *, line: str | re.Pattern[str] | None = None, seconds: float = 10
+        self, state: str, *, line: str | re.Pattern[str] | None = None, seconds: float = 20
     ) -> None:
         """Wait until the newest job's card says so."""
         card = self.jobs.first

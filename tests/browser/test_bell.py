@@ -14,6 +14,7 @@ from tests.test_end_to_end import comment, item_of
 def alice(stack):
     """Alice's own device, with nothing unread."""
     client = stack.login("alice")
+    stack.settle()
     assert client.post("/api/notifications/read-all").status_code == 204
     yield client
     client.put("/api/preferences", json={"types": {"comment": "live"}, "quiet_hours": None})
@@ -52,7 +53,7 @@ def test_a_comment_rings_in_both_tabs_and_grows_into_one_notification(alice, bob
         tab.counts(1)
     expect(one.notes.first).to_have_text("bob commented on “Rings”")
     expect(one.note("bob commented on “Rings”").get_by_text("Unread.")).to_be_attached()
-    expect(one.page.locator("#announcer")).to_contain_text("bob commented on “Rings”")
+    one.says("bob commented on “Rings”")
 
     comment(stack.login("carol"), item, "Second")
     bobs[0].comment("Third")
@@ -419,7 +420,7 @@ def test_preferences_are_changed_in_the_page(alice, bob, open_tab):
     dialog.get_by_label("Time zone").fill("Europe/Paris")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_have_count(0)
-    expect(tab.page.locator("#announcer")).to_contain_text("Preferences saved.")
+    tab.says("Preferences saved.")
     saved = alice.get("/api/preferences").json()
     assert saved["types"]["comment"] == "off"
     assert saved["quiet_hours"] == {"start": "23:30", "end": "06:45"}

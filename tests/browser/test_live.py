@@ -30,7 +30,7 @@ def test_a_comment_shows_at_another_reader_without_reload(stack, server, open_ta
     assert bob.not_reloaded
     assert bob.lights == ["live"]
     expect(bob.page.locator(".light__when")).to_contain_text("last event")
-    assert "alice: Hello bob" in bob.said()
+    bob.says("alice: Hello bob")
 
 
 @on_both
