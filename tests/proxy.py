@@ -10,6 +10,8 @@ import threading
 from typing import Self
 from urllib.parse import urlsplit
 
+from project.embedded import free_port
+
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -46,7 +48,8 @@ class Proxy:
         """Take connections, on the same port as before."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
+        # Not any port: while it is cut, an outgoing connection could get it.
+        listener.bind(("127.0.0.1", self._port or free_port()))
         listener.listen(128)
         self._port = listener.getsockname()[1]
         self._listener = listener

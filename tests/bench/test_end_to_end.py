@@ -32,7 +32,7 @@ def test_batches_of_the_publisher_come_once_and_in_order(context):
         wanted = [(server.opening(channel), channel, 3) for channel in channels]
         assert crowd.open(server.address, wanted, last=0).streams == 30
 
-        sent = publisher.steady(channels, rate=1_000, seconds=0.5)
+        sent = publisher.steady(channels, rate=1_000, seconds=4.0)
 
         assert crowd.until(sent.last)
         heard = crowd.report()

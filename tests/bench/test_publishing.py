@@ -5,11 +5,11 @@ import itertools
 import json
 import socket
 import threading
-import time
 from collections import Counter
 
 import pytest
 
+from bench import publishing
 from bench.publishing import TICK_SECONDS, ByHttp, Way
 
 
@@ -20,6 +20,31 @@ class Kept(Way):
 
     def send(self, events):
         self.sent += events
+
+
+class Clock:
+    """Time that passes where somebody sleeps, and nowhere else."""
+
+    def __init__(self):
+        self.now = 10**12
+
+    def monotonic_ns(self):
+        return self.now
+
+    def monotonic(self):
+        return self.now / 1e9
+
+    def process_time(self):
+        return 0.0
+
+    def sleep(self, seconds):
+        self.now += max(1, round(seconds * 1e9))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(publishing, "time", made := Clock())
+    return made
 
 
 def test_events_are_numbered_by_channel_from_1_on():
@@ -35,21 +60,20 @@ def test_events_are_numbered_by_channel_from_1_on():
     assert sent.last == {"a": 4}
 
 
-def test_a_rate_is_kept_over_channels_by_turns():
+def test_a_rate_is_kept_over_channels_by_turns(clock):
     way = Kept()
 
-    began = time.monotonic()
     sent = way.steady(["a", "b", "c"], rate=1_000, seconds=1.0)
 
-    assert time.monotonic() - began > 0.9
-    assert 500 <= sent.events == len(way.sent) <= 1_001
+    assert sent.seconds == pytest.approx(1.0, abs=TICK_SECONDS)
+    assert sent.events == len(way.sent) == sent.due
     assert sent.due == 997, "those of the last tick are due when it is over"
     assert sum(sent.last.values()) == sent.events
     assert max(sent.last.values()) - min(sent.last.values()) <= 1
 
 
 @pytest.mark.parametrize(("options", "tick"), [({}, TICK_SECONDS), ({"tick": 0.02}, 0.02)])
-def test_what_is_due_in_a_tick_is_sent_together(options, tick):
+def test_what_is_due_in_a_tick_is_sent_together(clock, options, tick):
     way = Kept()
 
     way.steady(["a"], rate=1_000, seconds=0.2, **options)
@@ -62,23 +86,23 @@ def test_what_is_due_in_a_tick_is_sent_together(options, tick):
 class Slow(Kept):
     """Takes so long to send whatever there is."""
 
-    def __init__(self, seconds):
+    def __init__(self, clock, seconds):
         super().__init__()
-        self.seconds = list(seconds)
+        self.clock, self.seconds = clock, list(seconds)
         self.now = []
 
     def send(self, events):
         super().send(events)
-        self.now += [time.monotonic_ns()] * len(events)
-        time.sleep(self.seconds.pop(0) if self.seconds else 0)
+        self.now += [self.clock.monotonic_ns()] * len(events)
+        self.clock.sleep(self.seconds.pop(0) if self.seconds else 0)
 
 
 def stamps(way):
     return [json.loads(data)["t"] for _, data in way.sent]
 
 
-def test_what_is_sent_late_is_late_from_when_it_was_due():
-    way = Slow([0.3])
+def test_what_is_sent_late_is_late_from_when_it_was_due(clock):
+    way = Slow(clock, [0.3])
 
     sent = way.steady(["a"], rate=100, seconds=0.6)
 
@@ -90,8 +114,8 @@ def test_what_is_sent_late_is_late_from_when_it_was_due():
     assert sent.kept_up
 
 
-def test_a_publisher_that_cannot_keep_up_says_so():
-    way = Slow([0.1] * 10)
+def test_a_publisher_that_cannot_keep_up_says_so(clock):
+    way = Slow(clock, [0.1] * 10)
     way.most = 5
 
     sent = way.steady(["a"], rate=100, seconds=0.5)

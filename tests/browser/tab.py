@@ -13,7 +13,8 @@ _KEEP_SAID = """() => {
   window.said = [];
   const note = ({ target, addedNodes }) =>
     target.id === "announcer" && addedNodes.forEach((each) => window.said.push(each.textContent));
-  new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
+  const all = { childList: true, subtree: true };
+  new MutationObserver((changes) => changes.forEach(note)).observe(document, all);
 }"""
 
 

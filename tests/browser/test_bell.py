@@ -189,9 +189,13 @@ def test_what_comes_while_the_item_is_looked_at_is_read_and_not_announced(alice,
 
     comment(bob, item, "Right here")
     looking.shows("Right here")
-    eventually(
-        lambda: [row["read"] for row in alice.get("/api/notifications?limit=1").json()["results"]] == [True]
-    )
+
+    def read():
+        """It was told of, and is read."""
+        [row] = alice.get("/api/notifications?limit=1").json()["results"]
+        return (row["item_id"], row["read"]) == (item, True)
+
+    eventually(read)
     for tab in (looking, away):
         tab.counts(0)
     assert "commented on" not in looking.said()

@@ -12,7 +12,7 @@ from tests.browser.tab import Tab
 from tests.browser.test_looks import CONTRASTS, LEAST_CONTRAST
 from tests.stack import eventually
 
-SOON_SECONDS = 8  # ahead: of a plan that the clock is to begin, of one that is to expire
+SOON_SECONDS = 10  # ahead: of a plan that the clock is to begin, of one that is to expire
 
 
 class Desk:
@@ -83,12 +83,12 @@ def toast(tab, message):
     return tab.page.locator(".toast").filter(has=tab.page.get_by_text(message, exact=True))
 
 
-def all_show(tabs, message, *, seconds=10):
+def all_show(tabs, message, *, seconds=20):
     for tab in tabs:
         expect(toast(tab, message)).to_be_visible(timeout=seconds * 1000)
 
 
-def none_shows(tabs, message, *, seconds=10):
+def none_shows(tabs, message, *, seconds=20):
     for tab in tabs:
         expect(toast(tab, message)).to_have_count(0, timeout=seconds * 1000)
 
@@ -146,9 +146,9 @@ def test_the_clock_begins_a_plan_and_it_expires_by_itself(desk, screens, open_ta
     expect(desk.page.get_by_text("scheduled", exact=True)).to_be_visible()
     none_shows(screens, "For a moment", seconds=1)
 
-    all_show(screens, "For a moment", seconds=SOON_SECONDS + 8)
+    all_show(screens, "For a moment", seconds=SOON_SECONDS + 20)
 
-    none_shows(screens, "For a moment", seconds=SOON_SECONDS + 10)
+    none_shows(screens, "For a moment", seconds=SOON_SECONDS + 20)
     late = open_tab("carol")
     expect(late.page.get_by_role("button", name=re.compile("^Notifications, "))).to_be_visible()
     none_shows([late], "For a moment")

@@ -5,6 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import on_both
+from tests.stack import eventually
 from tests.test_end_to_end import comment, item_of
 
 
@@ -99,11 +100,18 @@ def test_a_stream_that_the_browser_gave_up_is_opened_again(stack, open_tab):
     item = item_of(alice)
     bob = open_tab()
     bob.log_in("bob")
-    # A proxy whose server is away: EventSource never comes back from that by itself.
-    bob.page.route("**/streams/**", lambda route: route.fulfill(status=502, body="Bad gateway"), times=2)
+    asked = []
+
+    def away(route):  # as a proxy whose server is: EventSource never comes back from that by itself
+        asked.append(route.request.url)
+        route.fulfill(status=502, body="Bad gateway")
+
+    bob.page.route("**/streams/**", away)
     bob.page.goto(f"/items/{item}")
 
     bob.shows_light("reconnecting")
+    eventually(lambda: len(asked) >= 2 or bob.page.wait_for_timeout(10))
+    bob.page.unroute("**/streams/**")
     bob.is_live()
     comment(alice, item, "Here again")
     bob.shows("Here again")
@@ -116,10 +124,11 @@ def test_comments_that_cannot_be_loaded_are_tried_again(stack, open_tab):
     bob = open_tab()
     bob.log_in("bob")
     away = {"title": "Away", "detail": "The database is away.", "status": 503, "errors": []}
-    bob.page.route("**/comments?*", lambda route: route.fulfill(status=503, json=away), times=1)
+    bob.page.route("**/comments?*", lambda route: route.fulfill(status=503, json=away))
     bob.page.goto(f"/items/{item}")
 
     expect(bob.page.get_by_text("The database is away.")).to_be_visible()
+    bob.page.unroute("**/comments?*")
     bob.shows("Patience")
     bob.is_live()
 
@@ -172,6 +181,7 @@ def test_an_own_comment_is_shown_once_whichever_comes_first(stack, open_tab, fir
         alice.shows("Only once")
         comment(bob, item, "After it")
         alice.shows("Only once", "After it")
+        eventually(lambda: held or alice.page.wait_for_timeout(10))
         [(route, response)] = held
         route.fulfill(response=response)
         expect(alice.page.get_by_label("Add a comment")).to_have_value("")
@@ -225,6 +235,7 @@ def test_a_late_answer_to_an_edit_does_not_undo_a_newer_one(stack, open_tab):
     expect(alice.comments).to_have_text(["second"])
     elsewhere.patch(f"/api/comments/{edited}", json={"text": "third"})
     expect(alice.comments).to_have_text(["third"])
+    eventually(lambda: held or alice.page.wait_for_timeout(10))
     [(route, response)] = held
     route.fulfill(response=response)
 

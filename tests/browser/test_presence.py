@@ -9,16 +9,17 @@ def line(tab):
     return tab.page.locator(".presence")
 
 
-def shows(tab, words, *, seconds=6):
+def shows(tab, words, *, seconds=20):
     expect(line(tab)).to_have_text(words, timeout=seconds * 1000)
     expect(line(tab)).to_be_visible()
 
 
-def shows_nobody(tab, *, seconds=6):
+def shows_nobody(tab, *, seconds=20):
     expect(line(tab)).to_be_hidden(timeout=seconds * 1000)
 
 
 def test_two_people_with_two_tabs_each_see_each_other_come_and_go(stack, open_tab):
+    stack.settle()  # so that nothing else is told of
     item = item_of(stack.login("alice"))
     path = f"/items/{item}"
     alice = [open_tab("alice", path), open_tab("alice", path, at=stack.url("uvicorn"))]

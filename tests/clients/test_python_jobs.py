@@ -41,6 +41,7 @@ class Losing(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def alice(stack, server):
+    stack.settle()  # or her stream would tell of what was before
     return stack.login("alice", server)
 
 
@@ -87,7 +88,7 @@ def test_a_service_that_stays_away_is_given_up_in_time(proxy, key, monkeypatch):
 async def test_a_job_is_run_and_its_events_come_to_the_end(server):
     async with AsyncClient(server) as client:
         await client.login("alice", "demo-alice")
-        events = [event async for event in client.run("slow", {"steps": 4, "seconds": 1})]
+        events = [event async for event in client.run("slow", {"steps": 4, "seconds": 4})]
 
     assert all(isinstance(event, Event) for event in events)
     assert [events[0].type, events[-1].type] == ["start", "complete"]

@@ -130,17 +130,16 @@ async def test_a_connection_that_is_dead_and_does_not_say_so_is_given_up(weather
         await logged_in(client)
         async with client.stream([f"item:{item}"]) as stream:
             # Not `halfopen`, which breaks one of the two sides by lot: here nobody hears of anything.
-            network.do("stall", seconds=6)
+            network.do("stall", seconds=100)
             for n in range(5):
                 await asyncio.to_thread(comment, alice, item, str(n))
             waiting = asyncio.create_task(take(stream, 5))
-            states = set()
-            while not waiting.done():
-                states.add(stream.state)
-                await asyncio.sleep(0.02)
-            got = waiting.result()
+            async with asyncio.timeout(40):
+                while stream.state != "offline":
+                    await asyncio.sleep(0.02)
+            network.do("mend")
+            got = await waiting
 
-    assert "offline" in states
     assert texts(got) == [*map(str, range(5))]
 
 
@@ -198,7 +197,8 @@ async def test_a_quiet_stream_is_not_taken_for_dead(stack):
     try:
         alice = stack.login("alice")
         item = item_of(alice)
-        async with AsyncClient(stack.url("uvicorn8"), heartbeat_seconds=0.4) as client:
+        # Not as often as it beats, but as long as a busy machine may hold a beat up.
+        async with AsyncClient(stack.url("uvicorn8"), heartbeat_seconds=1.6) as client:
             await logged_in(client)
             async with client.stream([f"item:{item}"]) as stream:
                 began = stream.cursor
@@ -207,7 +207,7 @@ async def test_a_quiet_stream_is_not_taken_for_dead(stack):
                 while stream.cursor == began:  # which only heartbeats move
                     assert stream.state == "live"
                     await asyncio.sleep(0.01)
-                await asyncio.sleep(2)  # twice the time after which silence is
+                await asyncio.sleep(8)  # twice the time after which silence is
                 assert stream.state == "live"
                 comment(alice, elsewhere, "not here")
                 comment(alice, item, "here")
@@ -346,7 +346,7 @@ def test_another_thread_may_close_a_stream_that_waits(server, alice, item):
         eventually(lambda: stream.state == "live")
 
         stream.close()
-        reading.join(5)
+        reading.join(20)
 
     assert not reading.is_alive()
     assert all(isinstance(each, Event) for each in got)

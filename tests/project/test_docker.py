@@ -367,7 +367,7 @@ def test_a_stream_flows_through_nginx_event_by_event(alice):
             started = time.monotonic()
             data = next(line for line in lines if line.startswith("data:") and '"comment_id"' in line)
             assert json.loads(data.removeprefix("data:"))["text"] == text
-            assert time.monotonic() - started < 2, "it was held back"
+            assert time.monotonic() - started < 10, "it was held back, for a heartbeat or more"
 
 
 @needs_nginx
@@ -405,7 +405,7 @@ def test_nginx_speaks_http_1_1_upstream_passes_upgrades_and_holds_nothing_back(f
         with link:
             head = link.recv(65_536).decode().lower()
             link.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
-            assert first.result(10) == "data: 1"  # while the answer goes on
+            assert first.result(30) == "data: 1"  # while the answer goes on
     assert head.startswith("get /ws/streams/ http/1.1\r\n")
     assert ("upgrade: websocket\r\n" in head) == upgrade
     assert ("connection: upgrade\r\n" in head) == upgrade
@@ -416,5 +416,5 @@ def test_nginx_speaks_http_1_1_upstream_passes_upgrades_and_holds_nothing_back(f
 
 def first_line(url: str, headers: dict[str, str]) -> str:
     """Return the first line of an answer that may not have ended."""
-    with httpx.stream("GET", url, headers=headers, timeout=5) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=20) as answer:
         return next(answer.iter_lines())

@@ -13,11 +13,22 @@ TOUR = re.search(
 )
 
 
+def until(sign, file):
+    """Return what waits in a shell until a file has a sign in it."""
+    return f"until grep -q {sign} {file}; do sleep 0.1; done;"
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 def test_the_tour_of_the_readme_shows_what_it_says(stack, server, tmp_path):
     script = TOUR[1].replace("http://127.0.0.1:8000", server)
-    # The last stream goes on until Ctrl-C; here it has some seconds.
-    script = script.replace("curl -N -b jar", "timeout 4 curl -sN -b jar")
+    # Where a reader waits for a second, here it is for what is to come.
+    for sign in ("stream.open", "Hello"):
+        assert "sleep 1;" in script
+        script = script.replace("sleep 1;", until(sign, "tape"), 1)
+    # The last stream goes on until Ctrl-C; here until it is live.
+    *script, last = script.replace("curl -N -b jar", "curl -sN -b jar").strip().splitlines()
+    script += [f"{last} > live & STREAM=$!", f"{until('stream.live', 'live')} kill $STREAM; cat live"]
+    script = "\n".join(script)
     ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
     tape = (tmp_path / "tape").read_text()
     resumed = ran.stdout.rpartition("event: stream.open")[2]

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from pathlib import Path
 
 from celery import current_task
 from django.conf import settings
@@ -53,6 +54,16 @@ def asks(handle, params):
     while not handle.cancelled:
         time.sleep(0.01)
     handle.check()
+
+
+@job("waits", params=Act)
+def waits(handle, params):
+    """Tell that it runs, and go on until there is a file of the note's name."""
+    handle.progress(1, 2, "waiting")
+    while not Path(params.note).exists():
+        handle.check()
+        time.sleep(0.01)
+    return "it came"
 
 
 @job("native", params=Act, max_retries=3)
