@@ -62,7 +62,8 @@ def desk(open_tab):
 
 @pytest.fixture(autouse=True)
 def nothing_said(stack):
-    """Leave nothing on the screens of other tests."""
+    """Leave nothing on the screens of other tests, nor have anything of theirs counted here."""
+    stack.settle()
     yield
     admin = stack.login("admin")
     for row in admin.get("/api/broadcasts?limit=200").json()["results"]:

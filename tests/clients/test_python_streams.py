@@ -39,7 +39,7 @@ async def logged_in(client: AsyncClient, user: str = "bob") -> AsyncClient:
 async def take(stream, number: int) -> list[Event]:
     """Return so many comments' events."""
     found: list[Event] = []
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(80):
         async for event in stream:
             assert isinstance(event, Event), event
             if event.type == "CommentAdded":

@@ -114,7 +114,7 @@ def test_engines_end_when_their_parent_is_killed(folder):
     parent.communicate()
 
     for pid in pids:
-        eventually(lambda pid=pid: not alive(pid), seconds=5)
+        eventually(lambda pid=pid: not alive(pid))
 
 
 def test_a_start_ends_the_frozen_engines_of_a_parent_that_was_killed(folder, engines):

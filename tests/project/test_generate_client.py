@@ -189,7 +189,7 @@ def test_the_typescript_hears_what_happens(stack, server, tmp_path):
         alice.delete(f"/api/comments/{added}")
         assert next(said) == ["deleted", added]
         assert list(said) == [["each", "CommentDeleted"]]
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_what_is_newer_than_the_typescript_stops_nothing(stack, server, tmp_path):
@@ -206,7 +206,7 @@ def test_what_is_newer_than_the_typescript_stops_nothing(stack, server, tmp_path
         assert alice.patch(f"/api/comments/{added}", json={"text": "two"}).status_code == 200
         alice.delete(f"/api/comments/{added}")
         assert list(said) == [["deleted", added], ["each", "CommentDeleted"]]
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 # --- Python ---------------------------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def test_elm_hears_what_happens(stack, server, tmp_path):
         assert next(said) == f"added Yes {first}"
         alice.delete(f"/api/comments/{first}")
         assert {next(said), next(said)} == {"deleted", "enough"}
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 # --- Whatever is in a catalogue ---------------------------------------------------------------------------
