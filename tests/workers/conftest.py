@@ -55,11 +55,12 @@ def batches(valkey_client):
     """What hubs would hear: call it for the batches published since the last call."""
     listener = valkey_client.pubsub()
     listener.subscribe(redis_channel())
-    assert listener.get_message(timeout=5)["type"] == "subscribe"
+    assert listener.get_message(timeout=20)["type"] == "subscribe"
 
     def heard():
+        listener.ping()  # its answer comes behind all that was published
         found = []
-        while message := listener.get_message(timeout=0.2):
+        while (message := listener.get_message(timeout=20))["type"] != "pong":
             found.append(Batch.unpack(message["data"]))
         return found
 
@@ -88,7 +89,8 @@ def in_thread():
 
 @pytest.fixture
 def make_waker(valkey_client, settings):
-    """Make wakers of the test's own, on the settings of that moment."""
+    """Make wakers of the test's own, on the settings of that moment, that wait for a Redis which is busy."""
+    settings.WORKERS_WAKE_SECONDS = 20
     made = []
 
     def make():
@@ -107,8 +109,9 @@ def hinted(valkey_client):
 
 
 @pytest.fixture
-def make_ear(valkey_client, settings):
-    """Make ears of the test's own."""
+def make_ear(valkey_client, settings, monkeypatch):
+    """Make ears of the test's own, that lose no hint to a Redis which is busy."""
+    monkeypatch.setattr(wake, "HEAR_SECONDS", 20)
     made = []
 
     def make(task=wake.PLACE, *, gather=0.0, stopping=None):

@@ -1,5 +1,6 @@
 """The clock: it ticks on, with hints and without, and takes none that it does not follow."""
 
+import itertools
 import threading
 import time
 
@@ -14,15 +15,13 @@ from workers.wake import Ear
 
 def test_a_clock_ticks_at_once_when_there_is_a_hint(make_waker, valkey_client):
     ticked = threading.Semaphore(0)
-    ticker = Ticker("test", ticked.release, seconds=2.0, hint=wake.PLACE)
+    ticker = Ticker("test", ticked.release, seconds=60.0, hint=wake.PLACE)
     ticker.start()
     try:
         assert ticked.acquire(timeout=20)
-        began = time.monotonic()
         eventually(lambda: valkey_client.info("clients")["blocked_clients"])
         make_waker().wake(wake.PLACE)
         assert ticked.acquire(timeout=20)
-        assert time.monotonic() - began < 1.5
     finally:
         ticker.stop()
         ticker.join(20)
@@ -35,12 +34,19 @@ HOSTS = {"refused": "127.0.0.1:1", "hung": "127.0.0.1:{}", "no name": "a..b:6379
 def test_a_clock_ticks_on_without_redis(settings, hung_port, way):
     settings.REDIS_URL = f"redis://{HOSTS[way].format(hung_port)}/0"
     ticked = threading.Semaphore(0)
-    ticker = Ticker("test", ticked.release, seconds=0.2, hint=wake.PLACE)
-    began = time.monotonic()
+    at = []
+
+    def tick():
+        at.append(time.monotonic())
+        ticked.release()
+
+    ticker = Ticker("test", tick, seconds=0.2, hint=wake.PLACE)
     ticker.start()
     try:
-        assert all(ticked.acquire(timeout=20) for _ in range(6))
-        assert 0.8 < time.monotonic() - began < 3
+        assert all(ticked.acquire(timeout=20) for _ in range(9))
+        assert at[8] - at[0] > 1.2
+        pauses = sorted(later - earlier for earlier, later in itertools.pairwise(at[:9]))
+        assert pauses[5] < 0.5, "most of them, on a machine that is slow now and then"
     finally:
         ticker.stop()
         ticker.join(20)
@@ -55,7 +61,7 @@ def test_a_clock_ticks_on_whatever_a_wait_for_hints_raises(valkey_client, monkey
     ticker = Ticker("test", ticked.release, seconds=0.1, hint=wake.PLACE)
     ticker.start()
     try:
-        assert all(ticked.acquire(timeout=5) for _ in range(4))
+        assert all(ticked.acquire(timeout=20) for _ in range(4))
     finally:
         ticker.stop()
         ticker.join(20)
@@ -66,7 +72,7 @@ def test_a_clock_that_cannot_work_leaves_the_hints_to_others(make_waker, hinted)
     ticked, tries, broken = threading.Semaphore(0), [], [True]
 
     def work():
-        tries.append(1)
+        tries.append(time.monotonic())
         ticked.release()
         if broken:
             raise OSError
@@ -78,9 +84,11 @@ def test_a_clock_that_cannot_work_leaves_the_hints_to_others(make_waker, hinted)
         assert ticked.acquire(timeout=20)
         for _ in range(3):
             waker.wake(wake.PLACE)
+            eventually(lambda: hinted() == 1)
             assert ticked.acquire(timeout=20)
-            assert hinted() == 1
-        assert len(tries) <= 5
+        assert hinted() == 1
+        pauses = sorted(later - earlier for earlier, later in itertools.pairwise(tries))
+        assert pauses[len(pauses) // 2] > 0.15, "most of them: one that is late makes the next one short"
         broken.clear()
         eventually(lambda: hinted() == 0)
     finally:
@@ -118,7 +126,6 @@ def test_a_clock_that_waits_long_stops_soon_and_leaves_no_connection(valkey_clie
     ticker.start()
     eventually(lambda: valkey_client.info("clients")["blocked_clients"])
     ticker.stop()
-    began = time.monotonic()
     ticker.join(20)
-    assert time.monotonic() - began < 1.5
+    assert not ticker.is_alive(), "it waited its time"
     eventually(lambda: valkey_client.info("clients")["connected_clients"] <= before)

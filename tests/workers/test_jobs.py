@@ -10,19 +10,21 @@ from kombu import Connection
 
 from tests.stack import Stack, eventually, listening
 
+CANCEL_SECONDS = 5  # then a job that does not stop is killed
+
 
 @pytest.fixture(scope="module")
 def crew(postgres, valkey, tmp_path_factory):
-    """A web process and a worker, with jobs of the tests' own; a lease of two seconds."""
+    """A web process and a worker, with jobs of the tests' own; a lease of five seconds."""
     running = Stack(
         postgres,
         valkey,
         tmp_path_factory.mktemp("crew"),
         name="crew",
         DJANGO_SETTINGS_MODULE="tests.working.settings",
-        WORKERS_JOB_LEASE_SECONDS="2",
+        WORKERS_JOB_LEASE_SECONDS="5",
         WORKERS_JOB_RESEND_SECONDS="2",
-        WORKERS_JOB_CANCEL_SECONDS="2",
+        WORKERS_JOB_CANCEL_SECONDS=str(CANCEL_SECONDS),
         TEST_VISIBILITY_SECONDS="1",
     )
     with running:
@@ -71,7 +73,7 @@ def ended(client, job_id, *, seconds=30):
 
 
 def running(client, job_id):
-    eventually(lambda: job_of(client, job_id)["state"] == "running", seconds=20)
+    eventually(lambda: job_of(client, job_id)["state"] == "running", seconds=30)
 
 
 def history(crew, job_id):
@@ -143,7 +145,7 @@ def test_what_is_said_after_the_end_is_refused_where_it_is_said(crew, alice):
     job_id = ask(alice, "late", seconds=0.5)
     ended(alice, job_id)
 
-    eventually(lambda: crew.log("worker").read_text().count("Refused after the end.") == 2, seconds=10)
+    eventually(lambda: crew.log("worker").read_text().count("Refused after the end.") == 2)
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "TaskComplete"]
 
 
@@ -152,8 +154,10 @@ def test_what_is_said_after_the_end_is_refused_where_it_is_said(crew, alice):
 
 def test_progress_comes_four_times_a_second_at_most_and_the_last_always(crew, alice):
     """Two thousand a second are said; events and what is sent come all, whole and in order."""
+    crew.freeze("worker")  # it begins when somebody listens
     job_id = ask(alice, "tells", many=4000, seconds=2)
     with listening(alice, f"/streams/jobs/{job_id}/") as stream:
+        crew.thaw("worker")
         got = [stream.opened, *stream.ended(seconds=30)]
 
     progress = [each for each in got if each.event == "JobProgressed"]
@@ -216,7 +220,7 @@ def test_a_running_job_hears_that_it_is_cancelled(crew, alice):
     assert alice.delete(f"/api/jobs/{job_id}").status_code == 204
 
     assert ended(alice, job_id)["state"] == "cancelled"
-    assert time.monotonic() - began < 2, "it stopped by itself: nobody had to kill it"
+    assert time.monotonic() - began < CANCEL_SECONDS, "it stopped by itself: nobody had to kill it"
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "JobCancelled"]
 
 
@@ -330,7 +334,7 @@ def test_a_killed_worker_is_noticed_by_another_one(crew, alice, other):
 
 
 def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(crew, alice, other):
-    job_id = ask(alice, "nap", seconds=6)
+    job_id = ask(alice, "nap", seconds=15)
     running(alice, job_id)
     crew.freeze("worker")
     crew.thaw("worker2")
@@ -340,7 +344,7 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(crew, alice
     before = history(crew, job_id)
     log = crew.log("worker")
     crew.thaw("worker")
-    eventually(lambda: "given up" in log.read_text(), seconds=20)
+    eventually(lambda: "given up" in log.read_text(), seconds=30)
 
     assert history(crew, job_id) == before
     assert job_of(alice, job_id) == job
@@ -383,22 +387,29 @@ def test_a_job_sent_to_a_broker_that_forgets_it_is_sent_again(crew, alice):
     assert history(crew, job_id) == ["JobQueued", "JobStarted", "TaskComplete"]
 
 
-def test_a_job_longer_than_the_brokers_visibility_time_out_runs_once(crew, alice):
-    """`nap` acknowledges late, and the broker gives out again after a second what was not acknowledged."""
-    job_id = ask(alice, "nap", seconds=8)
+def test_a_job_longer_than_the_brokers_visibility_time_out_runs_once(crew, alice, tmp_path):
+    """`held` acknowledges late, and the broker gives out again after a second what was not acknowledged."""
+    over = tmp_path / "over"
+    job_id = ask(alice, "held", note=str(over))
     running(alice, job_id)
-    time.sleep(1.5)  # longer than that time-out
+    left = f"job={job_id}"
     options = {"visibility_timeout": 1}
     with Connection(crew.environment["REDIS_URL"], transport_options=options) as broker:
-        # What every worker does now and then: give out again what seems lost.
-        broker.default_channel.qos.restore_visible(interval=1)
-    left = f"job={job_id}"
-    eventually(lambda: left in crew.log("worker").read_text(), seconds=20)
-    assert job_of(alice, job_id)["state"] == "running", "it was given out again while it ran"
+
+        def given_out_again():
+            """What every worker does now and then: give out again what seems lost."""
+            broker.default_channel.qos.restore_visible(interval=1)
+            return left in crew.log("worker").read_text()
+
+        try:
+            eventually(given_out_again, seconds=30, every=0.2)
+            assert job_of(alice, job_id)["state"] == "running", "it was given out again while it ran"
+        finally:
+            over.touch()
 
     job = ended(alice, job_id)
     assert (job["state"], job["result"]) == ("complete", 1)
-    assert history(crew, job_id) == ["JobQueued", "JobStarted", "JobSent", "TaskComplete"]
+    assert history(crew, job_id) == ["JobQueued", "JobStarted", "TaskComplete"]
 
 
 def test_a_message_that_comes_ten_times_runs_the_job_once(crew, alice):

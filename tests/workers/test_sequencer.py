@@ -14,8 +14,9 @@ from workers.sequencer import Publisher
 
 
 @pytest.fixture(autouse=True)
-def _fresh_publisher():
-    """No breaker of an earlier test."""
+def _fresh_publisher(monkeypatch):
+    """No breaker of an earlier test, and none for a Redis that is just busy."""
+    monkeypatch.setattr(sequencer, "REDIS_SECONDS", 20)
     sequencer._here.__dict__.clear()
 
 

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from django.db import transaction
@@ -11,6 +12,12 @@ from events import log
 from tests.stack import eventually
 from tests.workers.conftest import WorkTested
 from workers import wake
+
+
+@pytest.fixture(autouse=True)
+def _flags_that_last(monkeypatch):
+    """None expires between two lines of a test."""
+    monkeypatch.setattr(wake, "FLAG_SECONDS", 60)
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def test_a_flag_whose_task_was_lost_expires(make_waker, valkey_client):
     waker = make_waker()
     waker.wake(wake.REACT)
     settled(waker)
-    assert 0 < valkey_client.pttl("tickertape:wake:workers.react") <= 1000
+    assert 0 < valkey_client.pttl("tickertape:wake:workers.react") <= wake.FLAG_SECONDS * 1000
 
 
 def test_tasks_of_different_names_do_not_hide_each_other(make_waker, queued):
@@ -108,15 +115,16 @@ def test_of_several_who_wait_each_hint_wakes_one(make_waker, make_ear, valkey_cl
     eventually(lambda: heard == [True, True])
 
 
-def test_hints_that_come_fast_are_heard_together(make_waker, make_ear):
-    waker, ear = make_waker(), make_ear(gather=0.2)
+def test_hints_that_come_fast_are_heard_together(make_waker, make_ear, monkeypatch):
+    slept = []
+    monkeypatch.setattr(wake, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
+    waker, ear = make_waker(), make_ear(gather=60)
     waker.wake(wake.PLACE)
-    began = time.monotonic()
-    assert ear.wait(20)
-    assert time.monotonic() - began < 0.2, "the first does not wait"
+    assert ear.wait(120)
+    assert slept == [], "the first does not wait"
     waker.wake(wake.PLACE)
-    assert ear.wait(20)
-    assert time.monotonic() - began >= 0.2
+    assert ear.wait(120)
+    assert slept == [pytest.approx(60, abs=30)]
 
 
 def test_a_hint_for_the_reactions_goes_to_who_is_at_it_and_is_no_task(make_waker, make_ear, queued):
@@ -128,15 +136,26 @@ def test_a_hint_for_the_reactions_goes_to_who_is_at_it_and_is_no_task(make_waker
 
 
 @pytest.mark.parametrize("way", ["refused", "hung"])
-def test_without_redis_waiting_takes_its_time_and_little_more(make_ear, settings, hung_port, way):
+def test_without_redis_waiting_takes_its_time_and_little_more(
+    make_ear, settings, hung_port, monkeypatch, way
+):
+    monkeypatch.setattr(wake, "HEAR_SECONDS", 0.1)
     settings.REDIS_URL = "redis://127.0.0.1:" + {"refused": "1", "hung": str(hung_port)}[way]
-    ear = make_ear()
     used = time.thread_time()
-    for _ in range(3):
-        began = time.monotonic()
-        assert not ear.wait(0.4)
-        assert 0.39 < time.monotonic() - began < 0.4 + 3 * wake.HEAR_SECONDS
-    assert time.thread_time() - used < 0.2, "it slept"
+
+    def waits():
+        """How long an ear's first waits take: one that connects, and those after it failed."""
+        ear = make_ear()
+        for _ in range(3):
+            began = time.monotonic()
+            assert not ear.wait(0.4)
+            yield time.monotonic() - began
+
+    took = [list(waits()) for _ in range(3)]
+    assert min(map(min, took)) > 0.39
+    for each in zip(*took, strict=True):  # the machine may be slow once
+        assert min(each) < 0.4 + 3 * wake.HEAR_SECONDS
+    assert time.thread_time() - used < 0.6, "it slept"
 
 
 def test_who_waits_hears_again_when_redis_is_back(make_waker, make_ear, settings, monkeypatch):
@@ -154,20 +173,26 @@ def test_who_waits_hears_again_when_redis_is_back(make_waker, make_ear, settings
 def test_a_redis_that_is_away_delays_nobody(make_waker, settings, hung_port, monkeypatch, way, away):
     host = {"refused": "127.0.0.1:1", "hung": f"127.0.0.1:{hung_port}", "unresolvable": "gone.invalid:6379"}
     setattr(settings, away, f"redis://{host[way]}/0")
-    resolve = socket.getaddrinfo
+    resolve, over, resolved_in = socket.getaddrinfo, threading.Event(), []
 
     def slow(name, *arguments, **more):
+        resolved_in.append(threading.current_thread())
         if name == "gone.invalid":
-            time.sleep(1)
+            over.wait(20)
             raise socket.gaierror
         return resolve(name, *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     waker = make_waker()
-    began = time.perf_counter()
+    began = time.monotonic()
     for _ in range(100):
         waker.wake(wake.PLACE)
-    assert time.perf_counter() - began < 0.05
+        if not resolved_in:
+            eventually(lambda: resolved_in)  # whoever connects
+    took = time.monotonic() - began
+    over.set()
+    assert took < 10, "it waited for what hung"
+    assert threading.current_thread() not in resolved_in
 
 
 def test_it_goes_on_when_redis_is_back(make_waker, settings, hung_port, queued, monkeypatch):
@@ -184,7 +209,7 @@ def test_it_goes_on_when_redis_is_back(make_waker, settings, hung_port, queued, 
 
     monkeypatch.setattr(waker, "_send", once)
     waker.wake(wake.REACT)
-    assert failed.wait(5)
+    assert failed.wait(20)
     assert queued() == 0
     waker.wake(wake.REACT)
     eventually(lambda: queued() == 1)

@@ -64,12 +64,12 @@ def test_a_redis_that_freezes_holds_up_nobody_who_commits(
     make_waker, make_ear, settings, monkeypatch, caplog
 ):
     monkeypatch.setattr(wake, "PAUSE_SECONDS", (0.1, 0.1))
-    settings.WORKERS_WAKE_SECONDS = 2.0
+    settings.WORKERS_WAKE_SECONDS = 6.0
     with valkeys(1) as (frozen,):
         settings.REDIS_URL = frozen.url
         waker, ear = make_waker(), make_ear()
         waker.wake(wake.PLACE)
-        assert ear.wait(5)
+        assert ear.wait(20)
         eventually(lambda: not waker._line._free.locked())
         os.kill(frozen.pid, signal.SIGSTOP)
         try:
@@ -80,7 +80,7 @@ def test_a_redis_that_freezes_holds_up_nobody_who_commits(
                 waker.wake(wake.PLACE)
                 took.append(time.monotonic() - began)
                 time.sleep(0.001)
-            assert max(took) < 1.0
+            assert max(took) < 5.0, "it waited for an answer"
             assert time.monotonic() < until, "it was never given up"
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
@@ -136,7 +136,7 @@ def test_a_connection_that_leads_nowhere_loses_one_hint_and_no_more(waker, hinte
         link._sock.settimeout(0.1)
         waker.wake(wake.PLACE)
         assert waker._line._due
-        waker._line._since -= 1.0  # so long ago was it
+        waker._line._since -= 2 * waker._line._seconds  # so long ago was it
         waker.wake(wake.PLACE)
         eventually(hinted)
 

@@ -28,6 +28,14 @@ def nap(handle, params):
     return handle.tries
 
 
+@job("held", params=Act, retries=1, retry_seconds=0.1, acks_late=True)
+def held(handle, params):
+    """Go on, at the first try, until there is the file that is noted."""
+    while handle.tries == 1 and not Path(params.note).exists():
+        time.sleep(0.05)
+    return handle.tries
+
+
 @job("deaf", params=Act)
 def deaf(handle, params):
     """Like it, and may run once only."""
@@ -35,16 +43,16 @@ def deaf(handle, params):
     time.sleep(params.seconds)
 
 
-@job("brief", params=Act, time_limit=2, retries=1, retry_seconds=0.1)
+@job("brief", params=Act, time_limit=4, retries=1, retry_seconds=0.1)
 def brief(handle, params):
-    """Have two seconds at the most."""
+    """Have four seconds at the most."""
     handle.send({"try": handle.tries})
     time.sleep(params.seconds)
 
 
-@job("soft", params=Act, soft_time_limit=1)
+@job("soft", params=Act, soft_time_limit=3)
 def soft(handle, params):
-    """Be told after a second."""
+    """Be told after three seconds."""
     time.sleep(params.seconds)
 
 
