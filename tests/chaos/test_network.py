@@ -179,17 +179,17 @@ def test_a_stalled_network_loses_nothing_and_ends_nothing(network, servers, conn
 
 def test_a_delay_is_one_for_all_that_is_said_while_it_lasts(network, servers, connect):
     client, _ = connect(network.ports[0])
-    network.do("delay", ms=300, seconds=60)
+    network.do("delay", ms=2000, seconds=60)
     began = time.monotonic()
     servers[0].taken[0].sendall(b"slowly")
 
     assert client.recv(100) == b"slowly"
-    assert time.monotonic() - began > 0.25
+    assert time.monotonic() - began > 1.9
     network.do("mend")
     servers[0].taken[0].sendall(b"at once")
     began = time.monotonic()
     assert client.recv(100) == b"at once"
-    assert time.monotonic() - began < 0.25
+    assert time.monotonic() - began < 1.9
 
 
 def test_a_throttled_connection_gets_so_many_bytes_a_second(network, servers, connect):

@@ -124,7 +124,7 @@ def test_a_database_that_is_away_is_503_at_once_and_heals(users, api, item, monk
             client.post("/api/session", {"username": "bob", "password": "demo-bob"}),
         ]
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     for answer in answers:
         assert code_of(answer, 503) == "unavailable"
         assert int(answer["Retry-After"]) > 0

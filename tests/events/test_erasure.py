@@ -308,8 +308,11 @@ def test_what_is_being_written_is_waited_for(world, held, background):
 
 
 def test_what_takes_too_long_to_be_written_is_said_so(world, held, background, monkeypatch):
-    monkeypatch.setattr(erasure, "WAIT_SECONDS", 0.2)
-    with held(lambda: comments.add_comment(world.bob, world.item.pk, text=f"late {SECRET}")):
+    with (
+        monkeypatch.context() as patched,
+        held(lambda: comments.add_comment(world.bob, world.item.pk, text=f"late {SECRET}")),
+    ):
+        patched.setattr(erasure, "WAIT_SECONDS", 0.2)
         assert not background(lambda: erase(world.bob)).result(20).whole
     assert where_secret_is() != []
     assert erase(world.bob).whole

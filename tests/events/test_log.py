@@ -105,7 +105,7 @@ def test_an_append_waits_for_no_other_and_for_no_placing(start):
             "INSERT INTO events_event (type, version, data, channels) VALUES ('Other', 1, '{}', '{item:1}')"
         )
         with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '1ms'")
+            cursor.execute("SET lock_timeout = '2s'")
         append(1)
         with connection.cursor() as cursor:
             cursor.execute("RESET lock_timeout")
@@ -148,7 +148,10 @@ def test_a_placer_that_waits_for_its_turn_sees_what_the_one_before_it_did(start)
         thread = threading.Thread(target=placer)
         thread.start()
         with psycopg.connect(log.settings.DATABASE_URL, autocommit=True) as watcher:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            query = (
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             eventually(lambda: watcher.execute(query).fetchone()[0])
         other.commit()
         thread.join(10)

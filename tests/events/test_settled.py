@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from events import log
+from tests.stack import eventually
 
 GATE = 4243  # the advisory lock that the test's triggers wait for
 INSERT = "INSERT INTO events_event (type, version, data, channels) VALUES ('Noted', 1, %s, '{item:1}')"
@@ -80,13 +81,8 @@ def gate(other, step: str) -> Iterator[None]:
 
 
 def until_it_waits(session, pid: int) -> None:
-    for _ in range(2000):
-        row = session.execute(
-            "SELECT wait_event FROM pg_stat_activity WHERE pid = %s AND wait_event = 'advisory'", [pid]
-        ).fetchone()
-        if row:
-            return
-    raise AssertionError("it does not wait")
+    waits = "SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE pid = %s"
+    eventually(lambda: session.execute(waits, [pid]).fetchone()[0])
 
 
 @pytest.mark.parametrize("before", [0, 2], ids="{} placings before".format)
@@ -242,12 +238,8 @@ def test_copy_takes_its_ids_in_time_too(start, connect, other):
     with held.cursor().copy("COPY events_event (type, version, data, channels) FROM STDIN") as copy:
         copy.write_row(["Noted", 1, '{"n":-1}', ["item:1"]])
         # The server answers nothing before the end: it has the row when its transaction has a number.
-        for _ in range(2000):
-            row = other.execute(
-                "SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = %s", [held.info.backend_pid]
-            ).fetchone()
-            if row[0]:
-                break
+        numbered = "SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = %s"
+        eventually(lambda: other.execute(numbered, [held.info.backend_pid]).fetchone()[0])
         for n in range(4):
             append(other, n)
             log.place()

@@ -64,12 +64,12 @@ class Stream:
         self._chunks = subscriber.chunks(last_event_id)
         self._frames: list[Frame] = []
 
-    async def chunk(self, *, seconds: float = 5) -> bytes:
+    async def chunk(self, *, seconds: float = 20) -> bytes:
         """Read one chunk and keep nothing of it."""
         async with asyncio.timeout(seconds):
             return await anext(self._chunks)
 
-    async def frame(self, *, seconds: float = 5) -> Frame:
+    async def frame(self, *, seconds: float = 20) -> Frame:
         """Return the next block, whatever it is."""
         async with asyncio.timeout(seconds):
             while not self._frames:
@@ -77,14 +77,14 @@ class Stream:
                 self._frames += [parse(block) for block in chunk.split(b"\n\n") if block]
             return self._frames.pop(0)
 
-    async def next(self, *, seconds: float = 5) -> Frame:
+    async def next(self, *, seconds: float = 20) -> Frame:
         """Return the next event of the log."""
         while True:
             frame = await self.frame(seconds=seconds)
             if frame.event and not frame.event.startswith("stream."):
                 return frame
 
-    async def control(self, *, seconds: float = 5) -> Frame:
+    async def control(self, *, seconds: float = 20) -> Frame:
         """Return the next event of the stream's own."""
         while True:
             frame = await self.frame(seconds=seconds)
@@ -95,7 +95,7 @@ class Stream:
         """Return the `n` of so many events."""
         return [(await self.next()).data["n"] for _ in range(number)]
 
-    async def over(self, *, seconds: float = 5) -> bool:
+    async def over(self, *, seconds: float = 20) -> bool:
         """Return whether the stream has ended, after reading on to its end."""
         async with asyncio.timeout(seconds):
             async for _ in self._chunks:
@@ -189,7 +189,7 @@ async def hub(world, permitted):
 
     hub = Hub(permitted=still_permitted)
     await hub.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await hub.running.wait()
         while not hub.redis_up:
             await asyncio.sleep(0.01)

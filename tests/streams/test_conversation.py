@@ -32,7 +32,7 @@ class Talk:
         self._frames = self.conversation.frames(cursor)
 
     async def frame(self) -> Frame:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return parse(await anext(self._frames))
 
     async def until(self, event: str) -> list[Frame]:
@@ -51,7 +51,7 @@ class Talk:
         return found
 
     async def say(self, **message) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await self.conversation.ask(json.dumps(message))
 
     async def refused(self, text: str | None) -> Frame:
@@ -461,16 +461,16 @@ async def test_a_place_of_an_epoch_that_ended_is_not_waited_for(quiet, world, hu
 async def test_who_asks_too_often_is_told_so_and_not_heard_for_a_while(
     quiet, world, hub, talk, one, settings
 ):
-    settings.STREAMS_MESSAGES_PER_MINUTE = 12
+    settings.STREAMS_MESSAGES_PER_MINUTE = 6
     a, b, _ = one
     async with talk.opened(a) as stream:
         await stream.until("stream.open")
-        for _ in range(12):
+        for _ in range(6):
             assert (await stream.refused("nonsense")).data["code"] == "malformed_json"
         error = (await stream.refused("nonsense")).data
         assert (error["status"], error["code"]) == (429, "rate_limited")
         wait = error["retry_after"]
-        assert wait in (2, 3)
+        assert 2 <= wait <= 5, "half of what one takes to come back, less what they took"
         began = time.monotonic()
         await stream.say(add=[b])
         await told(world, hub, 1, channels=[a])
@@ -614,15 +614,16 @@ async def test_what_ends_the_stream_ends_it_with_channels_added_too(quiet, world
 
 
 async def test_its_life_is_not_prolonged_by_a_change(quiet, hub, talk, one, settings):
-    settings.STREAMS_MAX_AGE_SECONDS = 1.0
+    settings.STREAMS_MAX_AGE_SECONDS = 60
     a, b, _ = one
-    began = time.monotonic()
     async with talk.opened(a) as stream:
         await stream.until("stream.open")
-        await asyncio.sleep(0.6)
+        until = stream.conversation._subscriber._deadline
         await stream.say(add=[b])
+        await stream.until("stream.live")
+        assert stream.conversation._subscriber._deadline == until
+        stream.conversation._subscriber._deadline = time.monotonic()
         assert (await stream.until("stream.end"))[-1].data == {"reason": "max_age"}
-    assert time.monotonic() - began < 1.4
 
 
 async def test_who_asks_of_a_conversation_that_is_over_is_not_kept_waiting(quiet, talk, one):
@@ -640,5 +641,5 @@ async def test_who_asks_of_a_conversation_that_is_over_is_not_kept_waiting(quiet
 
         await reader.close()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await asking

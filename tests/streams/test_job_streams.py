@@ -42,9 +42,15 @@ def events(got):
     return [each.event for each in got]
 
 
-def test_a_job_is_followed_from_the_queue_to_its_end(alice):
-    job = ask(alice, steps=4, seconds=2)
-    got = whole(alice, job["stream"])
+def test_a_job_is_followed_from_the_queue_to_its_end(stack, alice):
+    stack.freeze("worker")  # it begins when somebody listens
+    try:
+        job = ask(alice, steps=4, seconds=2)
+        with listening(alice, job["stream"]) as stream:
+            stack.thaw("worker")
+            got = [stream.opened, *stream.ended(seconds=30)]
+    finally:
+        stack.thaw("worker")
 
     assert got[0].event == "stream.open"
     assert got[1].event == "JobState"
@@ -170,12 +176,15 @@ def test_its_owner_hears_of_its_life_on_their_own_channel(alice):
 
 
 def test_a_stream_of_many_channels_is_told_the_state_and_goes_on_after_the_end(alice):
-    first, second = ask(alice, steps=1, seconds=0), ask(alice, steps=4, seconds=2)
+    first, second = ask(alice, steps=1, seconds=0), ask(alice, steps=4, seconds=5)
     path = f"/streams/?channel=job:{first['id']}&channel=job:{second['id']}"
+    states = set()
     with listening(alice, path) as stream:
-        states = [stream.next(), stream.next()]
+        while states != {first["id"], second["id"]}:
+            got = stream.next()
+            assert got.event in ("JobState", "JobProgressed"), "what is comes before what happens"
+            states |= {got.data["job_id"]} if got.event == "JobState" else set()
         stream.until(lambda got: got.event == "TaskComplete" and got.data["job_id"] == second["id"])
-    assert {each.data["job_id"] for each in states if each.event == "JobState"} == {first["id"], second["id"]}
 
 
 # --- In the answer ---------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ async def turns(number):
 
 
 async def until_sent(hub):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while hub.parked.unsent:
             await asyncio.sleep(0)
 
@@ -80,7 +80,7 @@ async def test_a_busy_hub_sends_what_waits_at_redis_in_one_write(hub, world, ope
 
     one.pipe.write = slow_write
     await world.publish(first)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while hub.position < waiting[-1].last:
             await asyncio.sleep(0)
     await until_sent(hub)
@@ -107,7 +107,7 @@ async def test_what_was_pushed_waits_no_longer_than_the_bound_however_much_comes
     one = await opened()
     make_busy(hub)
     began, sent = hub.position, []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not sent:
             assert clock[0] < 1000 + parked.JOIN_SECONDS + 0.003
             hub.apply(two_runs(hub))
@@ -146,7 +146,7 @@ async def test_who_may_no_longer_read_is_not_sent_what_waited(hub, opened):
     )
     after = published(hub, position + 1, channel=ITEM)
     hub.apply(Batch(hub.epoch, hub.position, position + 1, (change, after)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not one.pipe.closed:
             await asyncio.sleep(0)
     await until_sent(hub)
@@ -179,7 +179,7 @@ async def test_who_joins_leaves_or_is_drained_while_something_waits_misses_nothi
     late = await opened()
     following = two_runs(hub)
     hub.apply(following)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not drained.pipe.closed:
             await asyncio.sleep(0)
     await until_sent(hub)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 
 import httpx
 import pytest
@@ -103,13 +102,14 @@ async def test_a_template_that_fails_costs_its_event_only_and_says_nothing_of_it
 
 register = Library()
 _threads: list[int] = []
+_go_on = threading.Event()
 
 
 @register.filter
 def slow(value):
-    """Take its time, and say where."""
+    """Take its time, as long as a test wants, and say where."""
     _threads.append(threading.get_ident())
-    time.sleep(0.1)
+    assert _go_on.wait(20)
     return value
 
 
@@ -120,6 +120,7 @@ def threads(templates, settings):
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "OPTIONS": options}]
     templates("Slow", "{{ event.n|slow }}")
     _threads.clear()
+    _go_on.clear()
     return _threads
 
 
@@ -129,30 +130,34 @@ async def test_an_event_is_rendered_once_for_all_who_ask_at_once_and_later_away_
 
     async def tick():
         nonlocal ticks
-        while True:
+        while ticks < 10:  # as it can only where nothing blocks it
             ticks += 1
             await asyncio.sleep(0.01)
+        _go_on.set()
 
     ticking = asyncio.create_task(tick())
     stream = frame("Slow", 1, n=1) + frame("Slow", 2, n=2)
     crowd = await asyncio.gather(*(through(made, stream) for _ in range(50)))
     later = await through(made, stream)
-    ticking.cancel()
+    await ticking
 
     assert len(set(crowd)) == 1
     assert crowd[0] == later
     assert crowd[0].index(b"data: 1") < crowd[0].index(b"data: 2")
     assert len(threads) == made.rendered == 2
     assert threading.get_ident() not in threads
-    assert ticks > 10
 
 
 async def test_who_leaves_meanwhile_takes_nothing_along(threads):
     made = Rendering()
     leaving = asyncio.create_task(through(made, frame("Slow", 1, n=1)))
     staying = asyncio.create_task(through(made, frame("Slow", 1, n=1)))
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while not threads:
+            await asyncio.sleep(0.01)
     leaving.cancel()
+    await asyncio.wait([leaving])
+    _go_on.set()
 
     assert b"data: 1" in await staying
     assert len(threads) == 1

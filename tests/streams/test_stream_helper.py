@@ -155,14 +155,19 @@ async def test_a_slow_reader_holds_the_producer_up():
 
 async def test_a_quiet_producer_is_kept_alive(settings):
     settings.STREAMS_HEARTBEAT_SECONDS = 0.05
+    two = asyncio.Event()
 
     async def produce(send):
-        await asyncio.sleep(0.2)
+        await two.wait()
         await send("late")
 
-    chunks = [chunk async for chunk in chunks_of(produce)]
+    chunks = []
+    async with asyncio.timeout(20):
+        async for chunk in chunks_of(produce):
+            chunks.append(chunk)
+            if chunks.count(sse.KEEPALIVE) == 2:
+                two.set()
 
-    assert chunks.count(sse.KEEPALIVE) >= 2
     assert b"data: late\n\n" in chunks
 
 
@@ -201,7 +206,7 @@ async def test_a_reader_who_leaves_ends_a_synchronous_producer_where_it_sends():
     await anext(chunks)
     await chunks.aclose()
 
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 20)
     assert told == ["left"]
 
 
@@ -210,7 +215,7 @@ async def test_a_thread_that_sends_after_the_reader_left_ends_too():
 
     def produce(send):
         send("one")
-        go_on.wait(5)
+        go_on.wait(20)
         with contextlib.suppress(ReaderLeft):
             send("two")
             return
@@ -221,7 +226,7 @@ async def test_a_thread_that_sends_after_the_reader_left_ends_too():
     await chunks.aclose()
     go_on.set()
 
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 20)
 
 
 # --- On both servers ------------------------------------------------------------------------------------
@@ -264,4 +269,4 @@ def test_readers_who_leave_leave_nothing_behind(stack, server, path):
         for _ in range(10):
             with client.stream("GET", path) as response:
                 next(response.iter_raw())
-        eventually(lambda: threads() <= before + 3, seconds=10)
+        eventually(lambda: threads() <= before + 3)

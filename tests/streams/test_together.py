@@ -73,7 +73,7 @@ async def test_there_is_an_end_to_waiting_and_to_what_is_put_as_one():
     while not asked.put:  # another with every turn, for as long as it takes
         asking.append(asyncio.ensure_future(desk.ask(next(numbers))))
         await asyncio.sleep(0)
-    assert time.monotonic() - since < 1.0
+    assert time.monotonic() - since < 20
     assert len(asked.put[0]) <= together.MOST
     assert await asyncio.gather(*asking) == [10 * number for number in range(len(asking))]
 
@@ -146,6 +146,6 @@ async def test_nobody_waits_for_a_question_that_will_not_be_answered(how):
     else:
         asked.put[0].clear()
         asked.go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answers = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(each) for each in answers] == [psycopg.OperationalError] * 3

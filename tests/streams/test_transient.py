@@ -25,7 +25,7 @@ async def publish(world, *transients):
 
 
 async def heard(subscriber):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not subscriber._told:
             await asyncio.sleep(0.005)
 
@@ -147,7 +147,7 @@ async def test_a_reader_who_only_hears_transient_frames_still_moves_on(hub, worl
         opened = await stream.control()
         await world.append(1, channels=("item:9",))
         hub.apply(await world.batch(hub.position))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 hub._take(said(1).pack())
                 frame = await stream.frame()
@@ -256,7 +256,7 @@ async def test_nothing_is_told_first_to_who_was_revoked_meanwhile(hub, subscribe
     async with subscribe() as stream:
         assert (await stream.control()).event == "stream.open"
         asking = asyncio.create_task(stream.chunk())
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), 20)
         stream.subscriber.end("revoked")
         go_on.set()
         assert b"secret" not in await asking

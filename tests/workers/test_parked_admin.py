@@ -423,7 +423,10 @@ def test_one_that_is_retried_in_the_middle_of_a_batch_goes_before_the_next(
     assert reading.wait(10)
     clicking = in_thread(lambda: parked.retry([row.pk]))
     with psycopg.connect(django_settings.DATABASE_URL, autocommit=True) as watcher:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
         eventually(lambda: watcher.execute(query).fetchone()[0])
     assert parked_ones() == 1
     go_on.set()
