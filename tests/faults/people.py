@@ -2,14 +2,16 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import httpx
 
 from tests.stack import Got, Listener, Stack, eventually, listening
 
 SERVERS = ("daphne", "uvicorn")
+
+T = TypeVar("T")
 
 
 def new_item(client: httpx.Client, **fields: str) -> str:
@@ -65,6 +67,18 @@ def notes(got: list[Got]) -> list[Any]:
 def noted(n: object) -> Any:
     """Return a test for the event that notes something."""
     return lambda got: got.event == "Noted" and got.data.get("n") == n
+
+
+def at_best(measure: Callable[[], T], good: Callable[[T], bool], *, tries: int = 3) -> T:
+    """Measure until it is good, so many times at the most, and return the last.
+
+    What is promised comes each time; a machine that stands still for a second does not.
+    """
+    for _ in range(tries):
+        found = measure()
+        if good(found):
+            break
+    return found
 
 
 def retries(body: bytes) -> list[int]:

@@ -107,9 +107,9 @@ def assert_told(scene: Scene, streams: dict[str, Listener]) -> None:
         """Posting works again."""
         return scene.say("after").status_code == 201
 
-    eventually(said, seconds=5)
+    eventually(said)
     for name, stream in streams.items():
-        stream.until(lambda got: got.data.get("text") == "after", seconds=5)
+        stream.until(lambda got: got.data.get("text") == "after")
         assert texts(stream.all[told_at[name] :]) == ["after"]
 
 
@@ -143,7 +143,7 @@ def assert_reacts(scene: Scene) -> None:
             ).fetchall()
             return [n for [n] in rows if n >= 100] == [100, 101, 102]
 
-        eventually(echoed, seconds=5)
+        eventually(echoed)
 
 
 LACKING = pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_promoted_replica_is_noticed_and_nothing_of_the_lost_history_is_shown_
                     assert answer.json()["code"] == "unavailable"
                 return True
 
-            eventually(refused, seconds=5)
+            eventually(refused)
         assert all(stream.error is None for stream in streams.values())
         second.promote(replica)
         assert_told(scene, streams)
@@ -268,7 +268,7 @@ def lose(scene: Scene, by: type[Backup], streams: dict[str, Listener]) -> tuple[
     kept = scene.heard("kept", streams)
     settle(scene.stack)
     backup = by(scene)
-    eventually(lambda: scene.say("lost 1").status_code == 201, seconds=10)
+    eventually(lambda: scene.say("lost 1").status_code == 201)
     scene.heard("lost 2", streams)
     return backup, kept, scene.heard("lost 3", streams)
 

@@ -50,7 +50,7 @@ def test_promise_6_a_thousand_idle_streams_hold_no_thread_and_no_connection(roug
             """What opening took is given back."""
             return threads(pid) <= before[0] + SPARE and connections() <= before[1] + SPARE
 
-        eventually(settled, seconds=5)
+        eventually(settled)
         each = (memory(pid) - before[2]) / STREAMS
         figure(
             f"{idle.rstrip('6')}: {STREAMS} idle streams: threads {before[0]} → {threads(pid)},"
@@ -69,4 +69,4 @@ def test_promise_6_a_thousand_idle_streams_hold_no_thread_and_no_connection(roug
         counted = re.search(r"^tickertape_connections (\d+)", alice.get("/metrics").text, re.MULTILINE)
         return int(counted[1]) == 0 and len(os.listdir(f"/proc/{pid}/fd")) < held - STREAMS + SPARE
 
-    eventually(left, seconds=10)
+    eventually(left)

@@ -117,7 +117,7 @@ def everything_came(load: Load, streams) -> None:
             """Every comment arrived."""
             return sum(got.event == "CommentAdded" for got in list(stream.all)) >= len(load.answered)
 
-        eventually(all_there, seconds=10)
+        eventually(all_there, seconds=30)
         assert stream.error is None
         assert all(got.event != "stream.reset" for got in stream.all)
     orders = [
@@ -212,7 +212,7 @@ def test_a_broker_that_loses_its_tasks_loses_no_reaction(alone, busy, lose):
             ).fetchall()
             return [n for (n,) in rows]
 
-        eventually(lambda: len(echoed()) >= called, seconds=15)
+        eventually(lambda: len(echoed()) >= called, seconds=40)
         assert called > 20
         assert echoed() == list(range(called))
     everything_came(load, streams)

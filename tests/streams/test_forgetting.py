@@ -158,7 +158,7 @@ def test_a_later_cursor_goes_on_and_an_earlier_one_is_reset(stack, server):
             return late.opened.data["mode"] == "reset" and late.next().data["reason"] == "pruned"
 
     # `one` itself is not needed to go on after it: only where `two` is gone is something missing.
-    eventually(forgotten, seconds=3)
+    eventually(forgotten)
     head = settle(stack)
     say(alice, item, "three")
     with listening(alice, path, last_event_id=head) as stream:
