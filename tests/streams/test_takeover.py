@@ -16,6 +16,8 @@ from tests.streams.straight import begin
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
+LATER = 10_000  # seconds: past a heartbeat, also on a machine that has not been up for so long
+
 
 class Straight:
     """A stream, and what its client has read of it."""
@@ -199,8 +201,7 @@ async def test_what_waits_to_be_sent_is_not_passed_by_a_heartbeat(hub, opened, m
     push(hub)  # to one in the first slice
     [waiting] = [stream for stream in crowd if not stream.events()]
     assert waiting.subscriber.buffer
-    waiting.subscriber.moved = -1e9
-    hub.parked.look_at(waiting.subscriber, hub.parked.now())
+    hub.parked.look_at(waiting.subscriber, hub.parked.now() + LATER)
     assert waiting.events() == []
     assert not any(frame.comment for frame in waiting.read)
     await asyncio.sleep(0)
@@ -332,8 +333,7 @@ async def test_one_that_cannot_be_written_to_is_cut_off_and_nobody_else_minds(hu
         if by == "a transient frame":
             stream.subscriber.tell(Transient(ITEM, "key", b"event: Told\ndata: 1\n\n"))
         elif by == "a sign of life":
-            stream.subscriber.moved = -1e9
-            hub.parked.look_at(stream.subscriber, hub.parked.now())
+            hub.parked.look_at(stream.subscriber, hub.parked.now() + LATER)
     if by == "a push":
         push(hub)
     elif by == "pushes":
