@@ -61,7 +61,8 @@ return {lives and 1 or 0, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. no
 # KEYS: the place's hash, what is there while nothing may be said.  ARGV: the process's name, the life of
 # a place, the Redis channel, the place's channel ("" where nobody is told), how many are named, the least
 # milliseconds between two frames, the names of the dead in one, whether to say it in any case, how many
-# come, who comes, each with how they are named, and who goes. Returns whether it is still to be said.
+# come, who comes, each with how they are named, and who goes; who is gone already went unsaid, by an
+# eviction. Returns whether it is still to be said.
 # A hash holds, by user, the processes by which they are there, each with a dot, a colon, and their name.
 CHANGE = (
     """
@@ -94,7 +95,7 @@ for i = 10, going - 2, 2 do
 end
 for i = going, #ARGV do
   local value = redis.call('HGET', people, ARGV[i])
-  if value then leave(ARGV[i], value, {[ARGV[1]] = true}) end
+  if value then leave(ARGV[i], value, {[ARGV[1]] = true}) else news = true end
 end
 redis.call('EXPIRE', people, ARGV[2])
 if not news or place == '' then return 0 end

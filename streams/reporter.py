@@ -104,6 +104,8 @@ class Reporter:
     def _count(self, subscriber: Subscriber) -> None:
         reader = subscriber.reader
         for place, user_id in _places(subscriber):
+            if place not in self._here:
+                self._unsaid.add(place)  # whoever else is there, the first to come was told of nobody
             people = self._here.setdefault(place, {})
             if user_id not in people:
                 self._changed.setdefault(place, set()).add(user_id)
@@ -207,6 +209,7 @@ class Reporter:
             place = kept[number - 1]
             self._told.pop(place, None)
             self._changed[place] = set(self._here.get(place, ()))
+            self._unsaid.add(place)
         return frozenset(dead) if alive else None
 
     def _next_places(self) -> list[str]:
@@ -253,10 +256,9 @@ class Reporter:
         unburied, self._unburied = self._unburied, set()
         for place in changed.keys() | unsaid | unburied:
             for come, gone in self._differences(place, changed.get(place, ())):
+                if not (come or gone or place in unsaid or place in unburied):
+                    continue  # only who is shown to nobody came or went
                 new = place not in self._told
-                owed = place in unburied or (place in self._here and (new or place in unsaid))
-                if not (come or gone or owed):
-                    continue  # of nobody who is shown, to nobody who reads it
                 told = self._told.setdefault(place, set())
                 told.update(come[::2])
                 told.difference_update(gone)

@@ -6,10 +6,14 @@ Ports and folders are this run's own, so two runs do not meet.
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 from project.embedded import Postgres, Valkey
+
+# What a script runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 folder = Path(tempfile.mkdtemp(prefix="tickertape-tests-"))
 postgres = Postgres(folder / "postgres", durable=False)

@@ -207,6 +207,62 @@ async def test_who_leaves_and_comes_back_between_two_reports_was_never_away(begi
             assert len(bob) <= 2
 
 
+async def test_the_last_of_a_process_who_leaves_when_nothing_may_be_said_is_said_later(begin, monkeypatch):
+    """Redis is not told anew that they left, and nobody of their process reads it: others do."""
+    one, other = await begin(), await begin()
+    monkeypatch.setattr(reporter, "SAY_MS", 3_000)
+    async with other.open(2) as bob, contextlib.AsyncExitStack() as opened:
+        async with one.open(1):
+            await opened.enter_async_context(other.open(3))
+            await sees(bob, "alice", "bob", "carol", seconds=20)  # for now the last that may be said
+        await until(lambda: ITEM not in one.hub.presence._told)
+        assert "alice" in names(bob[-1])
+        await sees(bob, "bob", "carol", seconds=20)
+
+
+@pytest.mark.parametrize("looked_at", [[ITEM], []])
+async def test_a_key_that_was_evicted_hides_from_nobody_that_its_last_left(begin, world, looked_at):
+    one, other = await begin(), await begin()
+    async with other.open(2, hidden=True) as bob:
+        async with one.open(1):
+            await sees(bob, "alice")
+            turn, waits, go_on = one.hub.presence._turn, asyncio.Event(), asyncio.Event()
+
+            async def held(client):
+                waits.set()
+                await go_on.wait()
+                await turn(client)
+
+            one.hub.presence._turn = held
+            await asyncio.wait_for(waits.wait(), 20)
+        await world.run(world.redis.delete, people_key(ITEM))
+        one.hub.presence._turn, one.hub.presence._next_places = turn, lambda: looked_at
+        go_on.set()
+        await sees(bob, seconds=20)
+
+
+async def test_who_comes_back_between_two_reports_is_told_who_is_there(begin):
+    one, other = await begin(), await begin()
+    async with other.open(2) as bob:
+        turn, waits, go_on = one.hub.presence._turn, asyncio.Event(), asyncio.Event()
+
+        async def held(client):
+            waits.set()
+            await go_on.wait()
+            await turn(client)
+
+        async with one.open(1) as alice:
+            await sees(alice, "alice", "bob")
+            await sees(bob, "alice", "bob")
+            one.hub.presence._turn = held
+            await asyncio.wait_for(waits.wait(), 20)
+        async with one.open(1) as again:
+            await until(lambda: one.hub.connections == 1)
+            one.hub.presence._turn = turn
+            go_on.set()
+            await sees(again, "alice", "bob", seconds=20)
+
+
 async def test_at_most_one_frame_a_second(begin, monkeypatch):
     monkeypatch.setattr(reporter, "REPORT_SECONDS", 1.0)
     monkeypatch.setattr(reporter, "SAY_MS", 900)
