@@ -156,12 +156,12 @@ async def admit_again(
 ) -> Admitted:
     """Ask anew what `admit` asked, for a reader whose request is long gone; raises as it does."""
     grant = reader.grant
-    desk = hub if settings.STREAMS_DIRECT else None
+    hub = hub if settings.STREAMS_DIRECT else None
     if grant is not None:
-        admitted = None if desk is None else await direct.by_grant(desk, grant, choose)
+        admitted = None if hub is None else await direct.by_grant(hub, grant, choose)
         return admitted or await _in_thread(lambda: by_grant(grant, choose, field=field))
     session = SessionAsItIs(reader.session_key)
-    admitted = None if desk is None else await direct.by_session(desk, session, choose)
+    admitted = None if hub is None else await direct.by_session(hub, session, choose)
 
     def ask() -> Admitted:
         request = HttpRequest()

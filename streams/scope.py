@@ -1,6 +1,6 @@
 """What a token is for: channels by name, and `item:*` for all of a kind."""
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from events.channels import kinds, parse
 
@@ -20,7 +20,7 @@ def is_open(pattern: str) -> bool:
     return pattern.endswith(ALL)
 
 
-def covers(patterns: Iterable[str], asked: str) -> bool:
+def covers(patterns: Container[str], asked: str) -> bool:
     """Tell whether a channel, or all that a pattern is for, is within these patterns."""
     kind, colon, _ = asked.partition(":")
-    return any(pattern in (asked, f"{kind}{colon}*") for pattern in patterns)
+    return asked in patterns or f"{kind}{colon}*" in patterns

@@ -20,8 +20,7 @@ STEPS = {True: (300, 1_000), False: (1_000, 3_000, 10_000)}
 MORE = 500
 TIMES = 3  # for it takes half a second, in which the garbage collector comes by or does not
 RATE = 2_000.0
-SETTLED_SECONDS = 1.5  # until it has told the others of who came, which it does once a second
-LEFT_SECONDS = 1.0  # until the server has noticed
+SETTLED_SECONDS = 1.5  # until it has told the others of who came or went, which it does once a second
 NO_HEARTBEATS = {"STREAMS_HEARTBEAT_SECONDS": "86400"}
 TIMES_MORE = "with the most channels, times that with the fewest"
 
@@ -68,13 +67,12 @@ def _one(context: Context, subject: str) -> Iterator[Figure]:
             for _ in range(TIMES):
                 before = server.usage()
                 crowd.open(server.address, [(server.opening(channel), channel, 1) for channel in more])
-                opened = server.usage()
                 time.sleep(SETTLED_SECONDS)
-                settled = server.usage()
+                opened = server.usage()
                 crowd.leave(more)
-                time.sleep(LEFT_SECONDS)
+                time.sleep(SETTLED_SECONDS)
                 opening += (opened - before).cpu_seconds
-                leaving += (server.usage() - settled).cpu_seconds
+                leaving += (server.usage() - opened).cpu_seconds
             costs["opening"].append(1e6 * opening / (TIMES * MORE))
             costs["leaving"].append(1e6 * leaving / (TIMES * MORE))
             for what, values in costs.items():
