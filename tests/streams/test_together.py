@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 
 import psycopg
 import pytest
@@ -69,11 +68,10 @@ async def test_there_is_an_end_to_waiting_and_to_what_is_put_as_one():
     desk = Together(asked)
     asking = []
     numbers = itertools.count()
-    since = time.monotonic()
-    while not asked.put:  # another with every turn, for as long as it takes
-        asking.append(asyncio.ensure_future(desk.ask(next(numbers))))
-        await asyncio.sleep(0)
-    assert time.monotonic() - since < 20
+    async with asyncio.timeout(20):
+        while not asked.put:  # another with every turn, for as long as it takes
+            asking.append(asyncio.ensure_future(desk.ask(next(numbers))))
+            await asyncio.sleep(0)
     assert len(asked.put[0]) <= together.MOST
     assert await asyncio.gather(*asking) == [10 * number for number in range(len(asking))]
 
