@@ -13,6 +13,8 @@ from tests.stack import eventually
 from tests.workers.conftest import WorkTested
 from workers import wake
 
+FLAG_SECONDS = wake.FLAG_SECONDS  # as it is where no test makes it last
+
 
 @pytest.fixture(autouse=True)
 def _flags_that_last(monkeypatch):
@@ -63,6 +65,7 @@ def test_a_flag_whose_task_was_lost_expires(make_waker, valkey_client):
     waker.wake(wake.REACT)
     settled(waker)
     assert 0 < valkey_client.pttl("tickertape:wake:workers.react") <= wake.FLAG_SECONDS * 1000
+    assert FLAG_SECONDS <= 1
 
 
 def test_tasks_of_different_names_do_not_hide_each_other(make_waker, queued):
@@ -184,14 +187,16 @@ def test_a_redis_that_is_away_delays_nobody(make_waker, settings, hung_port, mon
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     waker = make_waker()
-    began = time.monotonic()
+    took = []
     for _ in range(100):
+        began = time.perf_counter()
         waker.wake(wake.PLACE)
+        took.append(time.perf_counter() - began)
         if not resolved_in:
             eventually(lambda: resolved_in)  # whoever connects
-    took = time.monotonic() - began
     over.set()
-    assert took < 10, "it waited for what hung"
+    assert sorted(took)[50] < 0.005  # the machine may be slow a few times
+    assert sum(took) < 10, "it waited for what hung"
     assert threading.current_thread() not in resolved_in
 
 

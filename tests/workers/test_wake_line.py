@@ -80,6 +80,7 @@ def test_a_redis_that_freezes_holds_up_nobody_who_commits(
                 waker.wake(wake.PLACE)
                 took.append(time.monotonic() - began)
                 time.sleep(0.001)
+            assert sorted(took)[len(took) // 2] < 0.005  # the machine may be slow a few times
             assert max(took) < 5.0, "it waited for an answer"
             assert time.monotonic() < until, "it was never given up"
         finally:
