@@ -29,7 +29,7 @@ def test_a_statement_that_is_not_answered_ends_with_its_connection():
         began = time.monotonic()
         with pytest.raises(Unanswered):
             session.execute("SELECT pg_sleep(20)")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 5
         assert session.closed
 
 
@@ -39,7 +39,7 @@ async def test_so_does_one_of_an_event_loop():
         began = time.monotonic()
         with pytest.raises(Unanswered):
             await session.execute("SELECT pg_sleep(20)")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 5
         assert session.closed
 
 
