@@ -204,7 +204,7 @@ class Stack:
         client.headers["X-CSRFToken"] = answer.json()["csrf_token"]
         return client
 
-    def settle(self) -> None:
+    def rest(self) -> None:
         """Wait until all that was done has led to what it leads to: nothing of it comes into what is next."""
         with self.connect() as connection:
             eventually(lambda: connection.execute(_BUSY).fetchone() == (False,))

@@ -17,7 +17,7 @@ def test_a_click_on_one_device_is_on_every_stream_of_that_person(stack):
     """Alice and bob, each with a stream open on either server."""
     alice, bob = ({name: stack.login(who, stack.url(name)) for name in DEVICES} for who in ("alice", "bob"))
     item = item_of(alice["daphne"], title="Shared")
-    stack.settle()  # nothing of before is counted or told
+    stack.rest()  # nothing of before is counted or told
     before = alice["daphne"].get("/api/notifications/count").json()["unread"]
     with contextlib.ExitStack() as open_:
         streams = {

@@ -14,7 +14,7 @@ from tests.test_end_to_end import comment, item_of
 def alice(stack):
     """Alice's own device, with nothing unread."""
     client = stack.login("alice")
-    stack.settle()
+    stack.rest()
     assert client.post("/api/notifications/read-all").status_code == 204
     yield client
     client.put("/api/preferences", json={"types": {"comment": "live"}, "quiet_hours": None})

@@ -63,7 +63,7 @@ def desk(open_tab):
 @pytest.fixture(autouse=True)
 def nothing_said(stack):
     """Leave nothing on the screens of other tests, nor have anything of theirs counted here."""
-    stack.settle()
+    stack.rest()
     yield
     admin = stack.login("admin")
     for row in admin.get("/api/broadcasts?limit=200").json()["results"]:

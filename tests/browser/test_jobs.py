@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.proxy import Proxy
-from tests.stack import Stack, eventually
+from tests.stack import ROOT, Stack, eventually
 from tests.test_end_to_end import comment, item_of
 from tests.workers.test_jobs import kill_children
 
@@ -46,7 +46,7 @@ def calm(crew):
         for job in client.get("/api/jobs").json()["results"]:
             client.delete(f"/api/jobs/{job['id']}")
         eventually(lambda client=client: all(over(job) for job in client.get("/api/jobs").json()["results"]))
-    crew.settle()  # or the next test's pages would be told of these jobs' ends
+    crew.rest()  # or the next test's pages would be told of these jobs' ends
     with crew.connect() as connection:
         connection.execute("DELETE FROM events_job")
 
@@ -158,11 +158,12 @@ def test_the_jobs_channel_is_left_when_it_is_over(panel, crew):
 
 
 # A stream that takes longer than this to be replaced is said to: a busy machine may take so long.
-PATIENT = """(() => {
-  const CHANGING_MS = 2_000;
-  const { setTimeout } = window;
-  window.setTimeout = (then, ms, ...rest) => setTimeout(then, ms === CHANGING_MS ? 60_000 : ms, ...rest);
-})()"""
+WIRE = (ROOT / "project/static/project/wire.js").read_text()
+[CHANGING_MS] = re.findall(r"^const CHANGING_MS = ([\d_]+);", WIRE, re.MULTILINE)
+PATIENT = f"""(() => {{
+  const {{ setTimeout }} = window;
+  window.setTimeout = (then, ms, ...rest) => setTimeout(then, ms === {CHANGING_MS} ? 60_000 : ms, ...rest);
+}})()"""
 
 
 def test_the_light_stays_live_while_a_jobs_channel_comes_and_goes(crew, open_tab):

@@ -19,7 +19,7 @@ def shows_nobody(tab, *, seconds=20):
 
 
 def test_two_people_with_two_tabs_each_see_each_other_come_and_go(stack, open_tab):
-    stack.settle()  # so that nothing else is told of
+    stack.rest()  # so that nothing else is told of
     item = item_of(stack.login("alice"))
     path = f"/items/{item}"
     alice = [open_tab("alice", path), open_tab("alice", path, at=stack.url("uvicorn"))]

@@ -16,7 +16,7 @@ INBOX = re.compile(r"/api/notifications\?")
 def alice(stack):
     """Alice's own device, with nothing unread."""
     client = stack.login("alice")
-    stack.settle()
+    stack.rest()
     assert client.post("/api/notifications/read-all").status_code == 204
     return client
 

@@ -22,7 +22,7 @@ def shipped(user, n=1):
 def test_what_is_appended_is_heard_live(stack, server, key):
     alice = stack.login("alice", server)
     user = alice.get("/api/session").json()["user"]["id"]
-    stack.settle()  # or her stream would tell of what was before
+    stack.rest()  # or her stream would tell of what was before
     with listening(alice, "/streams/me/") as stream:
         ids = client.append(server, key, shipped(user, 1), shipped(user, 2))
         got = stream.take(2)
@@ -124,7 +124,7 @@ def test_a_task_of_another_project_appends_in_a_process_of_its_own(stack, server
     }  # fmt: skip
     alice = stack.login("alice", server)
     user = alice.get("/api/session").json()["user"]["id"]
-    stack.settle()
+    stack.rest()
     celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "shop"]
     with (tmp_path / "log").open("wb") as output, listening(alice, "/streams/me/") as stream:
         worker = processes.spawn(

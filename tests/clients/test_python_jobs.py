@@ -41,7 +41,7 @@ class Losing(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def alice(stack, server):
-    stack.settle()  # or her stream would tell of what was before
+    stack.rest()  # or her stream would tell of what was before
     return stack.login("alice", server)
 
 
