@@ -28,7 +28,7 @@ def test_the_tour_of_the_readme_shows_what_it_says(stack, server, tmp_path):
     # The last stream goes on until Ctrl-C; here until it is live.
     *script, last = script.replace("curl -N -b jar", "curl -sN -b jar").strip().splitlines()
     script += [f"{last} > live & STREAM=$!", f"{until('stream.live', 'live')} kill $STREAM; cat live"]
-    script = "\n".join(script)
+    script = "\n".join(script).replace("curl ", "curl -m 50 ")  # or it would outlive a shell that is ended
     ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
     tape = (tmp_path / "tape").read_text()
     resumed = ran.stdout.rpartition("event: stream.open")[2]
