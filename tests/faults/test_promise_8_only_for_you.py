@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.faults.conftest import HASTY
 from tests.faults.people import SERVERS, at_best, new_item, noted, on_both, retries, settle
 from tests.faults.wire import Wire, append, unread
 from tests.stack import Stack, eventually, listening
@@ -317,12 +318,19 @@ def test_promise_8_the_owner_is_not_sent_away_with_the_others(case):
             assert all(got.event != "stream.end" for got in stream.all)
 
 
-def test_promise_8_what_went_past_the_verbs_is_found_by_the_recheck(case):
-    path = f"/streams/?channel={case.channel}"
-    with on_both(case.stack, case.mallory, path) as streams:
-        case.connection.execute("DELETE FROM events_itemmember WHERE item_id = %s", [case.item])
-        for stream in streams.values():
-            assert stream.ended()[-1].data == {"reason": "revoked"}  # HASTY's recheck
+def test_promise_8_what_went_past_the_verbs_is_found_by_the_recheck(rough):
+    def took() -> float:
+        with contextlib.closing((case := case_of(rough)).connection):
+            path = f"/streams/?channel={case.channel}"
+            with on_both(case.stack, case.mallory, path) as streams:
+                case.connection.execute("DELETE FROM events_itemmember WHERE item_id = %s", [case.item])
+                taken = time.perf_counter()
+                ends = [stream.ended()[-1] for stream in streams.values()]
+        assert [end.data for end in ends] == [{"reason": "revoked"}] * len(SERVERS)
+        return max(end.at for end in ends) - taken
+
+    seconds = float(HASTY["STREAMS_RECHECK_SECONDS"]) + 2
+    assert at_best(took, lambda found: found < seconds) < seconds
 
 
 def hub_knows(client, path: str, position: int) -> bool:

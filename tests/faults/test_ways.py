@@ -529,28 +529,39 @@ def test_a_slow_web_socket_is_cut_off_when_its_access_ends(rough, alice):
 
 def test_a_poll_waits_and_answers_when_something_comes(rough, alice):
     channel = f"user:{alice.get('/api/session').json()['user']['id']}"
-    after = settle(rough)
-    path = f"/streams/poll/?{query_of(channel)}&after={after}"
-    began = time.perf_counter()
-    said = alice.get(f"{path}&wait=1").json()
-    assert 0.9 < time.perf_counter() - began < 15
-    assert (said["events"], said["reset"]) == ([], None)
+
+    def in_vain() -> float:
+        """How long a poll of a second takes."""
+        path = f"/streams/poll/?{query_of(channel)}&after={settle(rough)}"
+        began = time.perf_counter()
+        said = alice.get(f"{path}&wait=1").json()
+        took = time.perf_counter() - began
+        assert (said["events"], said["reset"]) == ([], None)
+        return took
+
+    assert 0.9 < at_best(in_vain, lambda found: found < 2.5) < 2.5
 
     def post() -> None:
         time.sleep(0.5)
         with rough.connect() as connection:
             append(connection, channel, data={"n": 1})
 
-    posting = threading.Thread(target=post)
-    posting.start()
-    began = time.perf_counter()
-    answer = alice.get(f"{path}&wait=20", timeout=30)
-    posting.join()
-    assert time.perf_counter() - began < 15, "it waited its time"
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    [event] = answer.json()["events"]
-    assert (event["event"], event["data"], event["id"]) == ("Noted", {"n": 1}, answer.json()["cursor"])
+    def answered() -> float:
+        """How long one takes that something comes for."""
+        path = f"/streams/poll/?{query_of(channel)}&after={settle(rough)}"
+        posting = threading.Thread(target=post)
+        posting.start()
+        began = time.perf_counter()
+        answer = alice.get(f"{path}&wait=20", timeout=30)
+        took = time.perf_counter() - began
+        posting.join()
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["cache-control"] == "no-store"
+        [event] = answer.json()["events"]
+        assert (event["event"], event["data"], event["id"]) == ("Noted", {"n": 1}, answer.json()["cursor"])
+        return took
+
+    assert at_best(answered, lambda found: found < 3) < 3
 
 
 def test_a_poll_answers_by_pieces_of_a_bounded_size(rough, alice):
