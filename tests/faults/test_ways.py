@@ -173,8 +173,9 @@ def refused(way: str, client: httpx.Client, query: str) -> tuple[int, dict]:
         assert answer.headers["content-type"] == "application/problem+json"
         return answer.status_code, answer.json()
     socket = Socket(client, query)
-    [error] = socket.ended()
-    assert error.event == "stream.error"
+    told = socket.ended()
+    assert [got.event for got in told] == ["stream.error"], (socket.closed, socket.error)
+    [error] = told
     return socket.closed - 4000, error.data
 
 
