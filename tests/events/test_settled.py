@@ -323,8 +323,11 @@ def test_a_held_snapshot_makes_placing_and_reading_no_dearer(start, connect, oth
         found = {"after": log.head().position - 1, "limit": 500, "bytes": 100_000}
         return [placing, pages("SELECT * FROM tickertape_look('', 0)"), pages(log.ALL_SQL % found)]
 
-    for _ in range(5):
-        first = cost()
+    def least() -> list[int]:
+        """What autovacuum does has the server plan anew, and look up what it needs for that: once."""
+        return [min(found) for found in zip(*[cost() for _ in range(5)], strict=True)]
+
+    first = least()
     for _ in range(25):
         other.execute(
             "INSERT INTO events_event (type, version, data, channels)"
@@ -332,8 +335,7 @@ def test_a_held_snapshot_makes_placing_and_reading_no_dearer(start, connect, oth
         )
         while log.place(20).count:
             pass
-    for _ in range(5):
-        last = cost()
+    last = least()
     assert all(late < early + 30 for early, late in zip(first, last, strict=True)), (first, last)
 
 
