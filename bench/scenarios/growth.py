@@ -2,7 +2,7 @@
 
 Ever more channels are open, with one subscriber each, and each time the same is done: events are published to
 channels by turns, then 500 more streams are opened and leave, three times over. There are no heartbeats
-meanwhile, of which every stream has its share: `idle` has them.
+meanwhile, and nobody is asked about anew, of which every stream has its share: `idle` and `scale` have them.
 """
 
 import time
@@ -21,7 +21,7 @@ MORE = 500
 TIMES = 3  # for it takes half a second, in which the garbage collector comes by or does not
 RATE = 2_000.0
 SETTLED_SECONDS = 1.5  # until it has told the others of who came or went, which it does once a second
-NO_HEARTBEATS = {"STREAMS_HEARTBEAT_SECONDS": "86400"}
+NOTHING_ELSE = {"STREAMS_HEARTBEAT_SECONDS": "86400", "STREAMS_RECHECK_SECONDS": "86400"}
 TIMES_MORE = "with the most channels, times that with the fewest"
 
 AIMS = [
@@ -46,7 +46,7 @@ def run(context: Context) -> Iterator[Figure]:
 def _one(context: Context, subject: str) -> Iterator[Figure]:
     costs: dict[str, list[float]] = {"opening": [], "an event": [], "leaving": []}
     with (
-        context.serving(subject, **NEVER_LOOK, **NO_HEARTBEATS) as server,
+        context.serving(subject, **NEVER_LOOK, **NOTHING_ELSE) as server,
         context.crowd() as crowd,
         server.by_valkey() if isinstance(server, Web) else server.publisher() as publisher,
     ):
