@@ -103,7 +103,9 @@ def named(name: str) -> clients.Program:
     """Return a program, or skip the test where it cannot be run."""
     found = {program.name: program for program in clients.available()}
     if name not in found:
-        pytest.skip(f"{name} cannot be run here")
+        pytest.skip(
+            f"the client {name} lacks what it needs: nodejs and npm, or chromium; apt-get install them"
+        )
     return found[name]
 
 

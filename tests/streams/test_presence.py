@@ -118,6 +118,24 @@ async def begin(world):
         await process.hub.stop()
 
 
+@contextlib.asynccontextmanager
+async def held(process):
+    """Hold the next report of a process back, until the block is left."""
+    mine, waits, go_on = process.hub.presence, asyncio.Event(), asyncio.Event()
+    turn = mine._turn
+
+    async def later(client):
+        waits.set()
+        await go_on.wait()
+        await turn(client)
+
+    mine._turn = later
+    await asyncio.wait_for(waits.wait(), 20)
+    yield
+    mine._turn = turn
+    go_on.set()
+
+
 def names(state):
     return sorted(user["username"] for user in state["users"])
 
@@ -187,21 +205,13 @@ async def test_who_comes_late_is_told_at_once(begin):
 
 async def test_who_leaves_and_comes_back_between_two_reports_was_never_away(begin):
     process = await begin()
-    async with process.open(2) as bob:
-        turn, waits, go_on = process.hub.presence._turn, asyncio.Event(), asyncio.Event()
-
-        async def held(client):
-            waits.set()
-            await go_on.wait()
-            await turn(client)
-
+    async with process.open(2) as bob, contextlib.AsyncExitStack() as report:
         async with process.open(1):
             await sees(bob, "alice", "bob")
-            process.hub.presence._turn = held  # the next report, until both have happened
-            await asyncio.wait_for(waits.wait(), 20)
+            await report.enter_async_context(held(process))
         async with process.open(1):
             await until(lambda: process.hub.connections == 2)
-            go_on.set()
+            await report.aclose()
             await asyncio.sleep(1)
             await sees(bob, "alice", "bob")
             assert len(bob) <= 2
@@ -223,43 +233,28 @@ async def test_the_last_of_a_process_who_leaves_when_nothing_may_be_said_is_said
 @pytest.mark.parametrize("looked_at", [[ITEM], []])
 async def test_a_key_that_was_evicted_hides_from_nobody_that_its_last_left(begin, world, looked_at):
     one, other = await begin(), await begin()
-    async with other.open(2, hidden=True) as bob:
+    async with other.open(2, hidden=True) as bob, contextlib.AsyncExitStack() as report:
+        await sees(bob)
         async with one.open(1):
             await sees(bob, "alice")
-            turn, waits, go_on = one.hub.presence._turn, asyncio.Event(), asyncio.Event()
-
-            async def held(client):
-                waits.set()
-                await go_on.wait()
-                await turn(client)
-
-            one.hub.presence._turn = held
-            await asyncio.wait_for(waits.wait(), 20)
-        await world.run(world.redis.delete, people_key(ITEM))
-        one.hub.presence._turn, one.hub.presence._next_places = turn, lambda: looked_at
-        go_on.set()
+            await until(lambda: not other.hub.presence._unsaid)  # or that would say it, by and by
+            await report.enter_async_context(held(one))
+        assert await world.run(world.redis.delete, people_key(ITEM)) == 1
+        one.hub.presence._next_places = lambda: looked_at
+        await report.aclose()
         await sees(bob, seconds=20)
 
 
 async def test_who_comes_back_between_two_reports_is_told_who_is_there(begin):
     one, other = await begin(), await begin()
-    async with other.open(2) as bob:
-        turn, waits, go_on = one.hub.presence._turn, asyncio.Event(), asyncio.Event()
-
-        async def held(client):
-            waits.set()
-            await go_on.wait()
-            await turn(client)
-
+    async with other.open(2) as bob, contextlib.AsyncExitStack() as report:
         async with one.open(1) as alice:
             await sees(alice, "alice", "bob")
             await sees(bob, "alice", "bob")
-            one.hub.presence._turn = held
-            await asyncio.wait_for(waits.wait(), 20)
+            await report.enter_async_context(held(one))
         async with one.open(1) as again:
             await until(lambda: one.hub.connections == 1)
-            one.hub.presence._turn = turn
-            go_on.set()
+            await report.aclose()
             await sees(again, "alice", "bob", seconds=20)
 
 
