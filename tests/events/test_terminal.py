@@ -1,5 +1,6 @@
 """`manage.py tail`, `publish` and `events`: the log from a terminal, a pipe and a script."""
 
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from events.models import Event
 from events.registry import EventType
 from tests.commands import Running, cut_short, manage, on_terminal, shell
 from tests.events.support import until_someone_waits
+from tests.stack import eventually
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -75,10 +77,14 @@ def test_without_a_place_it_begins_now_and_without_a_channel_it_is_all():
     with Running("tail", "--json") as tailing:
         with Running("tail", "--json", "--from", "earliest") as other:
             assert ns(other.take(1))[0] == 1
-        for n in range(2, 200):  # until it has begun
-            append(n, channels=["internal:trace", "item:9"])
-            if tailing.lines:
-                break
+        numbers = itertools.count(2)
+
+        def begun() -> bool:
+            """Something that happens is shown."""
+            append(next(numbers), channels=["internal:trace", "item:9"])
+            return bool(tailing.lines)
+
+        eventually(begun, seconds=60)
         assert 1 not in ns(tailing.take(1))
 
 
