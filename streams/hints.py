@@ -1,7 +1,9 @@
 """Redis as a hub hears it: messages while it answers, an error as soon as it does not.
 
 What comes is handed over where it arrives, in the connection's own callback: to wake a task for each
-message, and to bound each wait by a timer, cost several times what the message does.
+message, and to bound each wait by a timer, cost several times what the message does. While nobody listens
+here, what comes is left with Redis for a moment, for more to come with it: a process that serves requests
+only is woken some fifty times a second at most, and not once an event, amid a request's work.
 """
 
 import asyncio
@@ -23,10 +25,13 @@ from streams.batch import redis_channel
 
 PING_SECONDS = 2.0  # a Redis that does not answer two of them is half-open: connect anew
 
+TOGETHER_SECONDS = 0.02  # that what nobody waits for is left with Redis
+
 Take = Callable[[bytes], bool]  # takes a message at once, or says that it must be waited for
+Nobody = Callable[[], bool]  # says whether nobody waits for what comes
 
 
-async def messages(take: Take) -> AsyncGenerator[bytes | None]:
+async def messages(take: Take, nobody: Nobody) -> AsyncGenerator[bytes | None]:
     """Yield None once subscribed, then each message that was not taken; raise where Redis stops answering.
 
     While one is not yet done with, those behind it wait.
@@ -41,7 +46,7 @@ async def messages(take: Take) -> AsyncGenerator[bytes | None]:
     try:
         # redis-py finds it, opens it, encrypts it, logs in; from then on it is ours.
         connection: Any = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        listener = Listener(take, connection._writer.transport)
+        listener = Listener(take, nobody, connection._writer.transport)
         try:
             listener.say("SUBSCRIBE", redis_channel())
             while True:
@@ -56,16 +61,18 @@ async def messages(take: Take) -> AsyncGenerator[bytes | None]:
 class Listener(asyncio.Protocol):
     """One connection that is subscribed: takes over its transport, and hands over what it brings."""
 
-    def __init__(self, take: Take, transport: asyncio.Transport) -> None:
+    def __init__(self, take: Take, nobody: Nobody, transport: asyncio.Transport) -> None:
         if transport.is_closing():
             raise RedisConnectionError("Redis closed the connection")
         self._take = take
+        self._nobody = nobody
         self._transport = transport
         self._before = transport.get_protocol()
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self._left: deque[bytes | None] = deque()  # for who waits: what was not taken, and what came since
         self._why: BaseException | None = None  # it is over
         self._news = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None  # reads on
         self._answered = self._asked = time.monotonic()
         transport.set_protocol(self)
 
@@ -83,8 +90,7 @@ class Listener(asyncio.Protocol):
         while not self._left:
             if self._why is not None:
                 raise self._why
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._read_on()
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PING_SECONDS):
@@ -112,6 +118,9 @@ class Listener(asyncio.Protocol):
         except Exception as error:
             self._end(error)
             self._transport.abort()
+        else:
+            if not self._left and self._nobody():
+                self._read_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who waits; and who had the connection before, whose close waits for that."""
@@ -130,8 +139,21 @@ class Listener(asyncio.Protocol):
 
     def _leave(self, what: bytes | None) -> None:
         self._left.append(what)
-        self._transport.pause_reading()
+        self._stop_reading()
         self._news.set()
+
+    def _stop_reading(self) -> None:
+        self._transport.pause_reading()
+        if self._later is not None:
+            self._later.cancel()
+
+    def _read_later(self) -> None:
+        self._stop_reading()
+        self._later = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _end(self, why: BaseException) -> None:
         self._why = self._why or why

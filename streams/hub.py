@@ -49,7 +49,7 @@ CAPACITY_RETRIES = 5  # times the usual wait of a client that found no room
 WORKER_SECONDS = 5.0  # a worker's clock ticks twice a second; ten misses mean that none runs
 LOOK_SQL = "SELECT epoch, head, oldest, tick_age, mark FROM tickertape_look(%s, %s, %s)"
 
-Messages = Callable[[hints.Take], AsyncGenerator[bytes | None]]
+Messages = Callable[[hints.Take, hints.Nobody], AsyncGenerator[bytes | None]]
 
 
 class Hub:
@@ -343,7 +343,8 @@ class Hub:
         wait = 0.1
         while True:
             try:
-                async with contextlib.aclosing(self._messages(self._take)) as messages:
+                heard = self._messages(self._take, self.audience.gone.is_set)
+                async with contextlib.aclosing(heard) as messages:
                     async for message in messages:
                         wait = 0.1
                         await self._hear(message)

@@ -59,9 +59,9 @@ def deaf_to_valkey() -> None:
     messages, advance = hints.messages, Hub._advance
     lost = asyncio.Event()  # of the one hub of the process
 
-    async def hearing(take: hints.Take) -> AsyncGenerator[bytes | None]:
+    async def hearing(take: hints.Take, nobody: hints.Nobody) -> AsyncGenerator[bytes | None]:
         try:
-            async for message in messages(take):
+            async for message in messages(take, nobody):
                 yield message
         except (RedisError, OSError, TimeoutError):
             lost.set()

@@ -50,9 +50,9 @@ def subscribed(server):
 
 
 @contextlib.asynccontextmanager
-async def listening(take):
+async def listening(take, nobody=lambda: False):
     """Listen; give what is not taken."""
-    async with contextlib.aclosing(hints.messages(take)) as messages, asyncio.timeout(20):
+    async with contextlib.aclosing(hints.messages(take, nobody)) as messages, asyncio.timeout(20):
         assert await anext(messages) is None, "it is subscribed"
         yield messages
 
@@ -120,6 +120,74 @@ async def test_meanwhile_it_stays_with_redis_not_in_our_memory(server):
             await asyncio.sleep(0.02)  # in which it could be read
         [ours] = subscribed(server).values()
         assert int(ours["omem"]) > 1_000_000
+
+
+@on_both_loops
+async def test_what_nobody_waits_for_is_taken_together(server, monkeypatch):
+    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 1.0)
+    taken, pieces, here = [], [], [False]
+    received = hints.Listener.data_received
+    monkeypatch.setattr(
+        hints.Listener, "data_received", lambda self, data: (pieces.append(1), received(self, data))
+    )
+
+    def take(message):
+        taken.append(message)
+        return True
+
+    async def until(number):
+        while len(taken) < number:
+            await asyncio.sleep(0.01)
+
+    async with listening(take, lambda: not here[0]) as messages:
+        more = asyncio.ensure_future(anext(messages))
+        server.publish(redis_channel(), "0")
+        await until(1)
+        first = len(pieces)
+        for number in range(1, 6):
+            server.publish(redis_channel(), f"{number}")
+            await asyncio.sleep(0.02)  # in which it could come
+        await until(6)
+        assert taken == [b"%d" % number for number in range(6)]
+        assert len(pieces) - first < 5
+        here[0] = True
+        server.publish(redis_channel(), "6")  # is read with nobody's pause still on
+        await until(7)
+        began = time.monotonic()
+        server.publish(redis_channel(), "7")
+        await until(8)
+        assert time.monotonic() - began < hints.TOGETHER_SECONDS
+        more.cancel()
+        await asyncio.wait([more])
+
+
+@on_both_loops
+async def test_a_pause_for_nobody_does_not_end_one_for_who_is_not_done(server, monkeypatch):
+    """Reading goes on when the message that is left is done with, not when it would have gone on before."""
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.1)  # after which it reads on, whatever paused it
+    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 1.0)
+    taken, first = [], asyncio.Event()
+
+    def take(message):
+        if message != b"1":
+            taken.append(message)
+            first.set()
+        return message != b"1"
+
+    async with listening(take, lambda: True) as messages:
+        server.publish(redis_channel(), "0")
+        left = asyncio.ensure_future(anext(messages))
+        await first.wait()
+        server.publish(redis_channel(), "1")
+        assert await left == b"1"
+        server.publish(redis_channel(), "2")
+        await asyncio.sleep(1.5)  # of work
+        assert taken == [b"0"]
+        more = asyncio.ensure_future(anext(messages))
+        while taken != [b"0", b"2"]:
+            await asyncio.sleep(0.01)
+        more.cancel()
+        await asyncio.wait([more])
 
 
 @on_both_loops

@@ -612,7 +612,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_holds_up_no_end(world):
     """As redis-py may lose one that comes while it closes a connection."""
     waits, lost = asyncio.Event(), asyncio.Event()
 
-    async def messages(take):
+    async def messages(take, nobody):
         yield None
         waits.set()
         try:

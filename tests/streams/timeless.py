@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.batch import Batch
 from streams.behind import DATABASE_AWAY
-from streams.hints import Take
+from streams.hints import Nobody, Take
 from streams.hub import Hub, Permitted
 
 MOST_QUESTIONS = 300  # to the database before everything rests: more is a hot loop
@@ -176,7 +176,7 @@ class Process(Hub):
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _messages_of_ours(self, take: Take) -> AsyncGenerator[bytes | None]:
+    async def _messages_of_ours(self, take: Take, nobody: Nobody) -> AsyncGenerator[bytes | None]:
         self._arrived = asyncio.Queue()
         self.subscribed = True
         try:
