@@ -153,10 +153,13 @@ async def test_what_nobody_waits_for_is_taken_together(server, monkeypatch):
         here[0] = True
         server.publish(redis_channel(), "6")  # is read with nobody's pause still on
         await until(7)
-        began = time.monotonic()
-        server.publish(redis_channel(), "7")
-        await until(8)
-        assert time.monotonic() - began < hints.TOGETHER_SECONDS
+        took = []
+        for number in range(7, 10):
+            began = time.monotonic()
+            server.publish(redis_channel(), f"{number}")
+            await until(number + 1)
+            took.append(time.monotonic() - began)
+        assert min(took) < hints.TOGETHER_SECONDS / 2
         more.cancel()
         await asyncio.wait([more])
 
