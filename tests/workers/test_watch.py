@@ -55,7 +55,7 @@ def test_who_stays_in_a_transaction_is_named_once(session, looked, stay, words):
     assert looked() == []
     stay(session)
 
-    [said] = eventually(looked, seconds=5)
+    [said] = eventually(looked)
     assert said.levelno == logging.WARNING
     assert said.getMessage().startswith(words)
     assert (said.pid, said.application) == (session.info.backend_pid, "somebody")
