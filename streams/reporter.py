@@ -162,7 +162,8 @@ class Reporter:
             if self._name:
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     async with asyncio.timeout(ANSWER_SECONDS / 2):
-                        await self._say_changes(client)  # who left with the drain
+                        # Who left with the drain; now, for there is no later.
+                        await self._say_changes(client, pause_ms=0)
             await client.aclose()
 
     async def _try(self, client: Any) -> None:
@@ -194,7 +195,7 @@ class Reporter:
         if dead and not dead <= self._dead:
             self._unburied.update(self._told, self._here)
         self._dead = dead or frozenset()
-        await self._say_changes(client)
+        await self._say_changes(client, pause_ms=SAY_MS)
 
     async def _beat(self, client: Any, *, joining: bool = False) -> frozenset[bytes] | None:
         """Say that this process lives and that some places are kept; return who died, None if it was us."""
@@ -229,12 +230,12 @@ class Reporter:
         self._changed = {place: set(people) for place, people in self._here.items()}
         self.doubt()
 
-    async def _say_changes(self, client: Any) -> None:
+    async def _say_changes(self, client: Any, *, pause_ms: int) -> None:
         """Tell Redis who came and went, some at a time."""
         change = client.register_script(CHANGE)
         asked: list[str] = []
         async with client.pipeline(transaction=False) as pipe:
-            for place, arguments in self._changes():
+            for place, arguments in self._changes(pause_ms):
                 keys = [presence.people_key(place), presence.said_key(place)]
                 await change(keys=keys, args=arguments, client=pipe)
                 asked.append(place)
@@ -249,7 +250,7 @@ class Reporter:
             if asked:
                 self._unsaid |= await _left_unsaid(pipe, asked)
 
-    def _changes(self) -> Iterator[tuple[str, list[Any]]]:
+    def _changes(self, pause_ms: int) -> Iterator[tuple[str, list[Any]]]:
         """Yield places with the arguments of CHANGE, and count them as told."""
         changed, self._changed = self._changed, {}
         unsaid, self._unsaid = self._unsaid, set()
@@ -268,7 +269,7 @@ class Reporter:
                 dead = b"".join(self._dead) if new or place in unburied else b""
                 yield place, [
                     self._name, presence.KEEP_SECONDS, redis_channel(), channel, presence.SHOWN_MOST,
-                    SAY_MS, dead, int(new or place in unsaid), len(come) // 2, *come, *gone,
+                    pause_ms, dead, int(new or place in unsaid), len(come) // 2, *come, *gone,
                 ]  # fmt: skip
 
     def _differences(self, place: str, users: Iterable[str]) -> Iterator[tuple[list[str], list[str]]]:

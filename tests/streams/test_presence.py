@@ -220,7 +220,7 @@ async def test_who_leaves_and_comes_back_between_two_reports_was_never_away(begi
 async def test_the_last_of_a_process_who_leaves_when_nothing_may_be_said_is_said_later(begin, monkeypatch):
     """Redis is not told anew that they left, and nobody of their process reads it: others do."""
     one, other = await begin(), await begin()
-    monkeypatch.setattr(reporter, "SAY_MS", 3_000)
+    monkeypatch.setattr(reporter, "SAY_MS", 5_000)
     async with other.open(2) as bob, contextlib.AsyncExitStack() as opened:
         async with one.open(1):
             await opened.enter_async_context(other.open(3))
@@ -228,6 +228,16 @@ async def test_the_last_of_a_process_who_leaves_when_nothing_may_be_said_is_said
         await until(lambda: ITEM not in one.hub.presence._told)
         assert "alice" in names(bob[-1])
         await sees(bob, "bob", "carol", seconds=20)
+
+
+async def test_the_last_report_of_a_process_is_said_also_when_nothing_may_be(begin, world):
+    one, other = await begin(), await begin()
+    async with other.open(2) as bob:
+        async with one.open(1):
+            await sees(bob, "alice", "bob")
+            await world.run(lambda: world.redis.set(presence.said_key(ITEM), "", px=600_000))
+        await one.hub.stop()
+        await sees(bob, "bob")
 
 
 @pytest.mark.parametrize("looked_at", [[ITEM], []])
@@ -733,8 +743,8 @@ async def test_who_is_never_shown_is_neither_looked_at_nor_told_of(begin, monkey
     told = []
     changes = process.hub.presence._changes
 
-    def heard():
-        for place, arguments in changes():
+    def heard(pause_ms):
+        for place, arguments in changes(pause_ms):
             told.append(place)
             yield place, arguments
 
