@@ -1,12 +1,36 @@
 """Comments as they are made, and after a network was lost: promise 3 as a person sees it."""
 
+import socket
+
 import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser import on_both
+from tests.proxy import Pair, Proxy
 from tests.stack import eventually
 from tests.test_end_to_end import comment, item_of
+
+
+class Breaking(Proxy):
+    """Breaks the first two answers to some path off, a few bytes behind their head."""
+
+    def __init__(self, target: str, path: bytes) -> None:
+        super().__init__(target)
+        self.broken = 0
+        self._path = path
+        self._asking: set[Pair] = set()
+
+    def _passes(self, chunk: bytes, source: socket.socket, sink: socket.socket, pair: Pair) -> bool:
+        if source is pair[0]:
+            asks = self._path in chunk.partition(b"\r\n")[0]
+            (self._asking.add if asks else self._asking.discard)(pair)
+        elif pair in self._asking and self.broken < 2:
+            self.broken += 1
+            head, found, _ = chunk.partition(b"\r\n\r\n")
+            sink.sendall(head + found + b"{")
+            raise OSError
+        return True
 
 
 def listed(client: httpx.Client, item: str) -> list[str]:
@@ -131,6 +155,18 @@ def test_comments_that_cannot_be_loaded_are_tried_again(stack, open_tab):
     bob.page.unroute("**/comments?*")
     bob.shows("Patience")
     bob.is_live()
+
+
+@on_both
+def test_an_answer_that_breaks_off_in_its_middle_is_asked_for_again(stack, server, open_tab):
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    comment(alice, item, "Whole in the end")
+    with Breaking(server, b"/comments?") as network:
+        bob = open_tab("bob", f"/items/{item}", at=network.url)
+        bob.shows("Whole in the end")
+        bob.is_live()
+        assert network.broken == 2
 
 
 def test_changes_between_the_pages_of_a_list_are_all_shown(stack, open_tab):

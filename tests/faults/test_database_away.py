@@ -122,6 +122,8 @@ def test_streams_stay_open_while_postgresql_is_away(alone, item, away, figure, r
     with contextlib.ExitStack() as opened:
         streams = opened.enter_context(on_both(alone, alice, f"/streams/items/{item}/"))
         wires = [opened.enter_context(Wire(alice[name], f"/streams/items/{item}/")) for name in SERVERS]
+        for wire in wires:
+            wire.until(b"stream.open")
         say(alice["daphne"], item, "seen before")
         for stream in streams.values():
             stream.until(lambda got: got.data.get("text") == "seen before")

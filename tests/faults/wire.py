@@ -51,7 +51,7 @@ class Wire:
         """Return this end's port: what the server's end of the connection is found by."""
         return int(self.socket.getsockname()[1])
 
-    def read(self, *, most: int = 65_536, seconds: float = 10) -> bytes:
+    def read(self, *, most: int = 65_536, seconds: float = 20) -> bytes:
         """Return some bytes, none once the server has closed; fail where nothing came in time."""
         self.socket.settimeout(seconds)
         try:
@@ -64,7 +64,7 @@ class Wire:
         self.raw += got
         return got
 
-    def until(self, wanted: bytes, *, seconds: float = 10) -> bytes:
+    def until(self, wanted: bytes, *, seconds: float = 20) -> bytes:
         """Read until the body holds some bytes; return the body."""
         deadline = time.monotonic() + seconds
         while wanted not in self.body:
@@ -73,7 +73,7 @@ class Wire:
             )
         return self.body
 
-    def to_end(self, *, seconds: float = 10) -> bytes:
+    def to_end(self, *, seconds: float = 20) -> bytes:
         """Read until the server ends the response or the connection; return the body."""
         deadline = time.monotonic() + seconds
         while not self.ended and self.read(seconds=max(0.01, deadline - time.monotonic())):

@@ -43,8 +43,8 @@ function compose(form) {
 
   async function estimate() {
     const number = ++asked;
-    const answer = await fetch(form.dataset.estimate, { method: "POST", body: new FormData(form) }).catch(() => null);
-    const said = answer?.ok ? (await answer.json()).words : "";
+    const asking = fetch(form.dataset.estimate, { method: "POST", body: new FormData(form) });
+    const { words: said = "" } = await asking.then((answer) => (answer.ok ? answer.json() : {})).catch(() => ({}));
     if (number === asked && words.textContent !== said) words.textContent = said;
   }
 

@@ -49,11 +49,12 @@ async function send(method, path, { body, signal, key } = {}) {
       credentials: "same-origin",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    // Within: an answer that breaks off in its middle is none either.
+    if (response.ok) return response.status === 204 ? null : await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ status: 0, detail: "The server cannot be reached. Check your connection and try again." });
   }
-  if (response.ok) return response.status === 204 ? null : response.json();
   throw await problemOf(response);
 }
 
