@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 32  # streams of which it is asked whether they are still permitted
 AWAY = (OperationalError, InterfaceError)
 AGAIN_SECONDS = 1.0  # after a recheck that found the database away
+DESERTED_SECONDS = 1.0  # without anybody; who polls is gone for a moment each time
 
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[Reader | None]]  # as they are now, if at all
 Hide = Callable[[Subscriber, bool], None]
@@ -73,6 +74,7 @@ class Audience:
         self._recheck_now = asyncio.Event()
         self.gone = asyncio.Event()  # nobody is listening
         self.gone.set()
+        self._gone_at = -DESERTED_SECONDS  # by the monotonic clock
 
     def __len__(self) -> int:
         return len(self._all)
@@ -107,8 +109,9 @@ class Audience:
     def discard(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
         self._all.discard(subscriber)
-        if not self._all:
+        if not self._all and not self.gone.is_set():
             self.gone.set()
+            self._gone_at = time.monotonic()
         for key in _keys(subscriber):
             there = self._by.get(key)
             if there is not None:
@@ -116,6 +119,10 @@ class Audience:
                 there.writes = None
                 if not there:
                     del self._by[key]
+
+    def deserted(self) -> bool:
+        """Tell whether nobody is listening, nor was a moment ago."""
+        return not self._all and time.monotonic() - self._gone_at >= DESERTED_SECONDS
 
     def of(self, channel: str) -> Crowd:
         """Return who reads a channel."""

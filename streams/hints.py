@@ -2,8 +2,8 @@
 
 What comes is handed over where it arrives, in the connection's own callback: to wake a task for each
 message, and to bound each wait by a timer, cost several times what the message does. While nobody listens
-here, what comes is left with Redis for a moment, for more to come with it: a process that serves requests
-only is woken some fifty times a second at most, and not once an event, amid a request's work.
+here, what comes one soon after the other is left with Redis for a moment, for more to come with it: a process
+that serves requests only is woken some fifty times a second, and not once an event, amid a request's work.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from streams.batch import redis_channel
 PING_SECONDS = 2.0  # a Redis that does not answer two of them is half-open: connect anew
 
 TOGETHER_SECONDS = 0.02  # that what nobody waits for is left with Redis
+MUCH_BYTES = 65_536  # of one piece: there is more of it, and nothing is gained by leaving it
 
 Take = Callable[[bytes], bool]  # takes a message at once, or says that it must be waited for
 Nobody = Callable[[], bool]  # says whether nobody waits for what comes
@@ -90,7 +91,7 @@ class Listener(asyncio.Protocol):
         while not self._left:
             if self._why is not None:
                 raise self._why
-            self._read_on()
+            self._resume()
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PING_SECONDS):
@@ -110,7 +111,8 @@ class Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand over what is whole; whatever goes wrong, who waits is told."""
-        self._answered = time.monotonic()
+        now = time.monotonic()
+        soon, self._answered = now - self._answered < TOGETHER_SECONDS, now
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not False:
@@ -119,8 +121,9 @@ class Listener(asyncio.Protocol):
             self._end(error)
             self._transport.abort()
         else:
-            if not self._left and self._nobody():
-                self._read_later()
+            if soon and len(data) < MUCH_BYTES and not self._left and self._nobody():
+                self._stop_reading()
+                self._later = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._read_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who waits; and who had the connection before, whose close waits for that."""
@@ -147,11 +150,11 @@ class Listener(asyncio.Protocol):
         if self._later is not None:
             self._later.cancel()
 
-    def _read_later(self) -> None:
-        self._stop_reading()
-        self._later = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._read_on)
-
     def _read_on(self) -> None:
+        self._answered = time.monotonic()
+        self._resume()
+
+    def _resume(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
 

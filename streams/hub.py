@@ -343,7 +343,7 @@ class Hub:
         wait = 0.1
         while True:
             try:
-                heard = self._messages(self._take, self.audience.gone.is_set)
+                heard = self._messages(self._take, self.audience.deserted)
                 async with contextlib.aclosing(heard) as messages:
                     async for message in messages:
                         wait = 0.1

@@ -38,6 +38,18 @@ def people(hub):
     return audience, there
 
 
+async def test_it_is_deserted_when_nobody_is_there_nor_was_a_moment_ago(people, monkeypatch):
+    """Else who polls would be nobody between two polls."""
+    assert Audience(permitted=None).deserted()
+    audience, there = people
+    assert not audience.deserted()
+    for subscriber in there:
+        audience.discard(subscriber)
+        assert not audience.deserted()
+    monkeypatch.setattr("streams.audience.DESERTED_SECONDS", 0)
+    assert audience.deserted()
+
+
 @pytest.mark.parametrize(
     ("fields", "ended", "bothered"),
     [

@@ -6,6 +6,7 @@ import functools
 import inspect
 import time
 
+import hiredis
 import pytest
 import redis
 import redis.asyncio
@@ -164,33 +165,82 @@ async def test_what_nobody_waits_for_is_taken_together(server, monkeypatch):
         await asyncio.wait([more])
 
 
-@on_both_loops
-async def test_a_pause_for_nobody_does_not_end_one_for_who_is_not_done(server, monkeypatch):
+class Line(asyncio.Transport):
+    """A connection that says whether it is read."""
+
+    read = True
+
+    def get_protocol(self):
+        return asyncio.Protocol()
+
+    def set_protocol(self, protocol):
+        pass
+
+    def is_closing(self):
+        return False
+
+    def pause_reading(self):
+        self.read = False
+
+    def resume_reading(self):
+        self.read = True
+
+    def write(self, data):
+        pass
+
+
+def said(message):
+    return hiredis.pack_command(("message", "ours", message))
+
+
+async def test_a_pause_for_nobody_does_not_end_one_for_who_is_not_done(monkeypatch):
     """Reading goes on when the message that is left is done with, not when it would have gone on before."""
-    monkeypatch.setattr(hints, "PING_SECONDS", 0.1)  # after which it reads on, whatever paused it
-    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 1.0)
-    taken, first = [], asyncio.Event()
+    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 600)
+    line = Line()
+    listener = hints.Listener(lambda message: message != b"1", lambda: True, line)
+    listener.data_received(said(b"0"))
+    assert not line.read
+    later = listener._later
+    listener._resume()  # as `next` does from time to time
+    listener.data_received(said(b"1"))
+    assert await listener.next() == b"1"
+    assert later.cancelled()
+    assert not line.read
+    more = asyncio.ensure_future(listener.next())
+    await asyncio.sleep(0)
+    assert line.read
+    more.cancel()
+    await asyncio.wait([more])
 
-    def take(message):
-        if message != b"1":
-            taken.append(message)
-            first.set()
-        return message != b"1"
 
-    async with listening(take, lambda: True) as messages:
-        server.publish(redis_channel(), "0")
-        left = asyncio.ensure_future(anext(messages))
-        await first.wait()
-        server.publish(redis_channel(), "1")
-        assert await left == b"1"
-        server.publish(redis_channel(), "2")
-        await asyncio.sleep(1.5)  # of work
-        assert taken == [b"0"]
-        more = asyncio.ensure_future(anext(messages))
-        while taken != [b"0", b"2"]:
-            await asyncio.sleep(0.01)
-        more.cancel()
-        await asyncio.wait([more])
+async def test_much_is_read_on_at_once_and_so_is_what_comes_alone(monkeypatch):
+    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 600)
+    line = Line()
+    listener = hints.Listener(lambda message: True, lambda: True, line)
+    listener.data_received(said(b"x" * hints.MUCH_BYTES))
+    assert line.read
+    listener._answered -= 700
+    listener.data_received(said(b"0"))
+    assert line.read
+    listener.data_received(said(b"1"))
+    assert not line.read
+    listener._later.cancel()
+
+
+async def test_a_process_that_stood_still_in_a_pause_does_not_take_that_for_silence(monkeypatch):
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.1)
+    line = Line()
+    listener = hints.Listener(lambda message: True, lambda: True, line)
+    more = asyncio.ensure_future(listener.next())
+    await asyncio.sleep(0)
+    listener.data_received(said(b"0"))
+    assert not line.read
+    time.sleep(0.5)
+    await asyncio.sleep(0.05)
+    assert line.read
+    assert not more.done()
+    more.cancel()
+    await asyncio.wait([more])
 
 
 @on_both_loops

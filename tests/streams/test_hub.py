@@ -10,7 +10,8 @@ from django.db import OperationalError, connection
 
 from events import log
 from events.channels import ACCESS, LOG
-from streams import audience
+from events.cursor import Cursor
+from streams import audience, hints
 from streams.batch import Batch, Published
 from streams.hub import Hub
 from tests.events.support import undo
@@ -114,6 +115,52 @@ async def test_a_cut_subscription_is_taken_up_again_and_what_it_missed_is_read(h
         await world.append(2)
         await world.publish(await world.batch(hub.position))
         assert await stream.take(1) == [2]
+
+
+@pytest.fixture
+def listeners(monkeypatch):
+    """The hub's subscriptions; what nobody waits for is left with Redis until they are told to read on."""
+    found = []
+    received = hints.Listener.data_received
+
+    def receive(self, data):
+        found.append(self)
+        received(self, data)
+
+    monkeypatch.setattr(hints.Listener, "data_received", receive)
+    monkeypatch.setattr(hints, "TOGETHER_SECONDS", 600)
+    monkeypatch.setattr(hints, "PING_SECONDS", 600)
+    return found
+
+
+@quiet
+async def test_who_comes_while_nobody_listened_hears_all_that_is_behind_their_place_once(
+    listeners, hub, world, subscribe
+):
+    begin = hub.cursor
+    await world.append(1)
+    await world.publish(await world.batch(hub.position))
+    await until(lambda: hub.position == begin.position + 1)
+    await world.append(2)
+    await world.publish(await world.batch(hub.position))
+    await world.append(3)
+    await world.publish(await world.batch(hub.position + 1))
+    await asyncio.sleep(0.1)  # in which it could come
+    assert hub.position == begin.position + 1
+    ahead = Cursor(begin.epoch, begin.position + 2)
+    async with subscribe(cursor=begin) as behind, subscribe() as here, subscribe(cursor=ahead) as far:
+        for stream in (behind, here, far):
+            assert (await stream.frame()).event == "stream.open"
+        listeners[-1]._read_on()
+        await world.append(4)
+        await world.publish(await world.batch(begin.position + 3))
+        assert await behind.take(4) == [1, 2, 3, 4]
+        assert await here.take(3) == [2, 3, 4]
+        assert await far.take(2) == [3, 4]
+        await world.append(5)
+        await world.publish(await world.batch(begin.position + 4))  # nobody reads later where somebody is
+        for stream in (behind, here, far):
+            assert await stream.take(1) == [5]
 
 
 @quiet
