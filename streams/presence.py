@@ -60,14 +60,14 @@ return {lives and 1 or 0, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. no
 # not sooner after the last time than the crowd there allows.
 # KEYS: the place's hash, what is there while nothing may be said.  ARGV: the process's name, the life of a
 # place, the Redis channel, the place's channel ("" where nobody is told), how many are named, the least
-# milliseconds between two frames (0: whatever was said when), the names of the dead in one, whether to say it
-# in any case, how many come, who comes, each with how they are named, and who goes; who is gone already went
-# unsaid, by an eviction. Returns whether it is still to be said.
+# milliseconds between two frames, the names of the dead in one, whether to say it in any case (2: also soon
+# after the last time), how many come, who comes, each with how they are named, and who goes; who is gone
+# already went unsaid, by an eviction. Returns whether it is still to be said.
 # A hash holds, by user, the processes by which they are there, each with a dot, a colon, and their name.
 CHANGE = (
     """
 local people, me, place = KEYS[1], ARGV[1] .. '.', ARGV[4]
-local news = ARGV[8] == '1'
+local news = ARGV[8] ~= '0'
 local function leave(user, value, names)
   local held, shown = value:match('^([%x.]*)(:.*)$')
   local rest = held:gsub('(%x+)%.', function(name) if names[name] then return '' end end)
@@ -103,7 +103,11 @@ local total, most = redis.call('HLEN', people), tonumber(ARGV[5])
 local pause = math.floor(ARGV[6] * math.max(1, total / """
     + str(CROWD)
     + """))
-if pause > 0 and not redis.call('SET', KEYS[2], '', 'NX', 'PX', pause) then return 1 end
+if ARGV[8] == '2' then
+  redis.call('SET', KEYS[2], '', 'PX', pause)
+elseif not redis.call('SET', KEYS[2], '', 'NX', 'PX', pause) then
+  return 1
+end
 local shown, cursor = {}, '0'
 repeat
   local page = redis.call('HSCAN', people, cursor, 'COUNT', most)

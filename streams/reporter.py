@@ -153,17 +153,20 @@ class Reporter:
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),  # the next report is one
         )
+        turn: asyncio.Task[None] | None = None
         try:
             while True:
                 began = time.monotonic()
-                await self._try(client)
+                turn = asyncio.create_task(self._try(client))
+                await asyncio.shield(turn)  # what it took, it says
                 await asyncio.sleep(max(REPORT_SECONDS / 2, REPORT_SECONDS - (time.monotonic() - began)))
         finally:
-            if self._name:
-                with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    async with asyncio.timeout(ANSWER_SECONDS / 2):
-                        # Who left with the drain; now, for there is no later.
-                        await self._say_changes(client, pause_ms=0)
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS / 2):
+                    if turn is not None:
+                        await turn
+                    if self._name:
+                        await self._say_changes(client, last=True)  # who left with the drain
             await client.aclose()
 
     async def _try(self, client: Any) -> None:
@@ -195,7 +198,7 @@ class Reporter:
         if dead and not dead <= self._dead:
             self._unburied.update(self._told, self._here)
         self._dead = dead or frozenset()
-        await self._say_changes(client, pause_ms=SAY_MS)
+        await self._say_changes(client)
 
     async def _beat(self, client: Any, *, joining: bool = False) -> frozenset[bytes] | None:
         """Say that this process lives and that some places are kept; return who died, None if it was us."""
@@ -230,12 +233,12 @@ class Reporter:
         self._changed = {place: set(people) for place, people in self._here.items()}
         self.doubt()
 
-    async def _say_changes(self, client: Any, *, pause_ms: int) -> None:
-        """Tell Redis who came and went, some at a time."""
+    async def _say_changes(self, client: Any, *, last: bool = False) -> None:
+        """Tell Redis who came and went, some at a time; the last time, for there is no later, at once."""
         change = client.register_script(CHANGE)
         asked: list[str] = []
         async with client.pipeline(transaction=False) as pipe:
-            for place, arguments in self._changes(pause_ms):
+            for place, arguments in self._changes(last=last):
                 keys = [presence.people_key(place), presence.said_key(place)]
                 await change(keys=keys, args=arguments, client=pipe)
                 asked.append(place)
@@ -250,13 +253,14 @@ class Reporter:
             if asked:
                 self._unsaid |= await _left_unsaid(pipe, asked)
 
-    def _changes(self, pause_ms: int) -> Iterator[tuple[str, list[Any]]]:
+    def _changes(self, *, last: bool = False) -> Iterator[tuple[str, list[Any]]]:
         """Yield places with the arguments of CHANGE, and count them as told."""
         changed, self._changed = self._changed, {}
         unsaid, self._unsaid = self._unsaid, set()
         unburied, self._unburied = self._unburied, set()
         for place in changed.keys() | unsaid | unburied:
-            for come, gone in self._differences(place, changed.get(place, ())):
+            parts = list(self._differences(place, changed.get(place, ())))
+            for number, (come, gone) in enumerate(parts, start=1):
                 if not (come or gone or place in unsaid or place in unburied):
                     continue  # only who is shown to nobody came or went
                 new = place not in self._told
@@ -267,9 +271,10 @@ class Reporter:
                     del self._told[place]
                 channel = "" if place == ANYWHERE else place
                 dead = b"".join(self._dead) if new or place in unburied else b""
+                say = 2 if last and number == len(parts) else int(new or place in unsaid)
                 yield place, [
                     self._name, presence.KEEP_SECONDS, redis_channel(), channel, presence.SHOWN_MOST,
-                    pause_ms, dead, int(new or place in unsaid), len(come) // 2, *come, *gone,
+                    SAY_MS, dead, say, len(come) // 2, *come, *gone,
                 ]  # fmt: skip
 
     def _differences(self, place: str, users: Iterable[str]) -> Iterator[tuple[list[str], list[str]]]:

@@ -1,7 +1,8 @@
 """Several web processes behind one PostgreSQL, one Valkey and one worker: what each of them asks of all.
 
 First nothing happens, then events go the whole way that concern nobody: so what a further web process
-costs the shared parts is the slope over how many there are.
+costs the shared parts is the slope over how many there are. Somebody listens at each, to something else: else
+it would take what comes by many at once.
 """
 
 import time
@@ -24,6 +25,7 @@ RATE = 1_000.0
 CHANNELS = [f"item:{number}" for number in range(20_001, 20_101)]
 PARTS = {"valkey": "Valkey", "postgres": "PostgreSQL", "worker": "worker", "web": "web process"}
 IDLE = "idle, by web processes"
+ELSEWHERE = "item:20000"
 BUSY = f"{RATE:,.0f} events a second, by web processes"
 
 
@@ -31,12 +33,14 @@ def measure(context: Context, costs: Mapping[str, float]) -> Iterator[Figure]:
     """Start ever more web processes, watch them, and publish; `costs` are those of the units found before."""
     idle: dict[int, Mapping[str, float]] = {}
     idle[0] = _watched(context, [])
-    with LogPublisher(context.deployment) as publisher, ExitStack() as stack:
+    with LogPublisher(context.deployment) as publisher, context.crowd() as crowd, ExitStack() as stack:
         publisher.steady(CHANNELS, rate=RATE, seconds=0.5)  # warm
         servers: list[Server] = []
         for fleet in FLEETS:
             while len(servers) < fleet:
-                servers.append(stack.enter_context(context.serving(UVICORN)))
+                server = stack.enter_context(context.serving(UVICORN))
+                crowd.open(server.address, [(server.opening(ELSEWHERE), ELSEWHERE, 1)])
+                servers.append(server)
             time.sleep(1.0)
             idle[fleet] = _watched(context, servers)
             calls, before, began = _published(context), _used(context, servers), time.monotonic()

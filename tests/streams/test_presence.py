@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from events import log, preferences
 from events.channels import Channel, user_channel
 from events.preferences import PreferencesChanged
-from streams import presence, reporter, sse
+from streams import hub, presence, reporter, sse
 from streams.batch import Published
 from streams.hub import Hub
 from streams.permission import admit, still_permitted
@@ -230,14 +230,65 @@ async def test_the_last_of_a_process_who_leaves_when_nothing_may_be_said_is_said
         await sees(bob, "bob", "carol", seconds=20)
 
 
-async def test_the_last_report_of_a_process_is_said_also_when_nothing_may_be(begin, world):
+async def test_the_last_report_of_a_process_is_said_also_when_nothing_may_be(begin, world, monkeypatch):
     one, other = await begin(), await begin()
     async with other.open(2) as bob:
         async with one.open(1):
             await sees(bob, "alice", "bob")
             await world.run(lambda: world.redis.set(presence.said_key(ITEM), "", px=600_000))
+        monkeypatch.setattr(hub, "AGAIN_SECONDS", 20)  # the last word is not cut short by a busy machine
         await one.hub.stop()
         await sees(bob, "bob")
+
+
+async def test_what_a_report_took_is_said_though_the_process_stops_amid_it(begin, world, monkeypatch):
+    monkeypatch.setattr(presence, "ALIVE_SECONDS", 600)  # nobody else says it
+    one, other = await begin(), await begin()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    ask = reporter._left_unsaid
+
+    async def later(pipe, places):
+        asked.set()
+        await go_on.wait()
+        return await ask(pipe, places)
+
+    async with other.open(2) as bob:
+        async with one.open(1):
+            await sees(bob, "alice", "bob")
+            await until(lambda: not (one.hub.presence._changed or one.hub.presence._unsaid))
+            await until(lambda: not (other.hub.presence._changed or other.hub.presence._unsaid))
+            monkeypatch.setattr(reporter, "_left_unsaid", later)
+            monkeypatch.setattr(hub, "AGAIN_SECONDS", 20)
+        await asked.wait()  # it says that alice left
+        stopping = asyncio.create_task(one.hub.stop())
+        await asyncio.sleep(0.1)
+        go_on.set()
+        await stopping
+        await sees(bob, "bob")
+
+
+async def test_who_leaves_at_last_with_a_crowd_is_said_once(begin, world, monkeypatch):
+    monkeypatch.setattr(reporter, "AT_ONCE", 5)
+    one, other = await begin(), await begin()
+    async with other.open(2) as bob, contextlib.AsyncExitStack() as crowd:
+        for user in range(100, 130):
+            await crowd.enter_async_context(one.open(user))
+        await until(lambda: bob and bob[-1]["total"] == 31)
+        await until(lambda: not (one.hub.presence._changed or one.hub.presence._unsaid))
+        over = asyncio.Event()
+
+        async def nothing(client):
+            over.set()
+
+        one.hub.presence._try = nothing  # so that the last report has all to say
+        await over.wait()
+        heard, is_news = [], other.hub.presence.is_news
+        other.hub.presence.is_news = lambda said: heard.append(said) or is_news(said)
+        await crowd.aclose()
+        monkeypatch.setattr(hub, "AGAIN_SECONDS", 20)
+        await one.hub.stop()
+        await sees(bob, "bob")
+        assert len(heard) <= 2, "of six parts the last, and the first if it was time"
 
 
 @pytest.mark.parametrize("looked_at", [[ITEM], []])
@@ -743,8 +794,8 @@ async def test_who_is_never_shown_is_neither_looked_at_nor_told_of(begin, monkey
     told = []
     changes = process.hub.presence._changes
 
-    def heard(pause_ms):
-        for place, arguments in changes(pause_ms):
+    def heard(**how):
+        for place, arguments in changes(**how):
             told.append(place)
             yield place, arguments
 
