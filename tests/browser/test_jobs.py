@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.breaking import Breaking
 from tests.proxy import Proxy
 from tests.stack import ROOT, Stack, eventually
 from tests.test_end_to_end import comment, item_of
@@ -248,6 +249,31 @@ def test_of_a_job_that_sent_more_than_is_asked_for_nothing_old_is_shown_as_the_l
     assert tab.jobs.first.locator(".job__sent li").last.text_content().startswith("24 ")
 
     assert polls(tab) == 20
+    expect(tab.jobs.first.locator(".job__sent li")).to_have_count(0)
+
+
+def test_what_jobs_sent_is_asked_for_again_where_its_answer_breaks_off(panel, crew):
+    crew.login("alice").post("/api/jobs/tells", json={"many": 1, "seconds": 0})
+    tab = panel()
+    tab.shows_job("Done")
+    expect(tab.jobs.first.locator(".job__sent li")).to_have_count(3)
+
+    with Breaking(crew.url("daphne"), b"GET /streams/poll/") as network:
+        late = panel(at=network.url)
+        late.shows_job("Done")
+        expect(late.jobs.first.locator(".job__sent li")).to_have_count(3)
+        assert network.broken == 2
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_jobs_are_shown_where_what_they_sent_is_refused(panel, crew, status):
+    tab = panel()
+    crew.login("alice").post("/api/jobs/tells", json={"many": 1, "seconds": 0})
+    tab.shows_job("Done")
+    refusal = {"title": "No", "detail": "Not to you.", "status": status, "errors": []}
+    tab.page.route("**/streams/poll/?*", lambda route: route.fulfill(status=status, json=refusal))
+
+    assert polls(tab) == 1
     expect(tab.jobs.first.locator(".job__sent li")).to_have_count(0)
 
 

@@ -1,36 +1,13 @@
 """Comments as they are made, and after a network was lost: promise 3 as a person sees it."""
 
-import socket
-
 import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser import on_both
-from tests.proxy import Pair, Proxy
+from tests.browser.breaking import Breaking
 from tests.stack import eventually
 from tests.test_end_to_end import comment, item_of
-
-
-class Breaking(Proxy):
-    """Breaks the first two answers to some path off, a few bytes behind their head."""
-
-    def __init__(self, target: str, path: bytes) -> None:
-        super().__init__(target)
-        self.broken = 0
-        self._path = path
-        self._asking: set[Pair] = set()
-
-    def _passes(self, chunk: bytes, source: socket.socket, sink: socket.socket, pair: Pair) -> bool:
-        if source is pair[0]:
-            asks = self._path in chunk.partition(b"\r\n")[0]
-            (self._asking.add if asks else self._asking.discard)(pair)
-        elif pair in self._asking and self.broken < 2:
-            self.broken += 1
-            head, found, _ = chunk.partition(b"\r\n\r\n")
-            sink.sendall(head + found + b"{")
-            raise OSError
-        return True
 
 
 def listed(client: httpx.Client, item: str) -> list[str]:

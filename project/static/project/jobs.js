@@ -182,7 +182,7 @@ export class Jobs {
   }
 }
 
-/** Ask for the latest jobs, and for what they have sent so far; without that they are shown all the same. */
+/** Ask for the latest jobs, and for what they have sent so far; where that is refused, they are shown all the same. */
 async function load(signal) {
   const page = await api.jobs({ limit: PAGE }, signal);
   const ids = page.results.map(({ id }) => id);
@@ -191,6 +191,6 @@ async function load(signal) {
 }
 
 function noneWhereRefused(problem) {
-  if (!problem.fields) throw problem;
+  if (!problem.fields || problem.passing) throw problem; // else it would never be asked for again
   return [];
 }
