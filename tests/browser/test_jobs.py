@@ -404,6 +404,30 @@ def test_what_is_refused_is_said_where_it_was_asked(panel):
     expect(tab.jobs).to_have_count(3)
 
 
+def test_again_after_an_answer_that_broke_off_starts_one_job(panel, crew):
+    client = crew.login("alice")
+    client.post("/api/jobs/slow", json={"seconds": 0})
+    with Breaking(crew.url("daphne"), b"POST /api/jobs/slow ", left=1) as network:
+        tab = panel(at=network.url)
+        tab.shows_job("Done")
+        card = tab.page.locator(".job").last
+        again = card.get_by_role("button", name="Again: Slow job")
+        again.click()
+        expect(card.get_by_role("alert")).to_have_text("The server's answer broke off. Try again.")
+        expect(tab.jobs).to_have_count(2)  # it was started all the same
+
+        again.click()
+
+        tab.says("Slow job: started.")
+        expect(tab.jobs).to_have_count(2)
+        assert network.broken == 1
+        assert len(client.get("/api/jobs").json()["results"]) == 2
+
+        again.click()  # this once more is meant
+
+        expect(tab.jobs).to_have_count(3)
+
+
 # --- What comes of it ---------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
  * The HTTP API as a few calls: JSON in and out, every failure a Problem with words for a person.
  */
 
-/** What went wrong with a request. `status` 0 means that no answer came; `fields` maps names to messages. */
+/** What went wrong with a request. `status` 0 means that no whole answer came; `fields` maps names to messages. */
 export class Problem extends Error {
   constructor({ status, code = "", detail, errors = [] }) {
     super(detail);
@@ -49,14 +49,19 @@ async function send(method, path, { body, signal, key } = {}) {
       credentials: "same-origin",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    // Within: an answer that breaks off in its middle is none either.
-    if (response.ok) return response.status === 204 ? null : await response.json();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem({ status: 0, detail: "The server cannot be reached. Check your connection and try again." });
+    throw none(error, "The server cannot be reached. Check your connection and try again.");
   }
-  throw await problemOf(response);
+  if (!response.ok) throw await problemOf(response);
+  try {
+    return response.status === 204 ? null : await response.json();
+  } catch (error) {
+    throw none(error, "The server's answer broke off. Try again."); // what was asked may be done
+  }
 }
+
+/** Return what to throw where there is no whole answer: a Problem, unless we gave up ourselves. */
+const none = (error, detail) => (error.name === "AbortError" ? error : new Problem({ status: 0, detail }));
 
 async function problemOf(response) {
   const told = await response.json().catch(() => ({})); // a proxy in between answers in HTML

@@ -27,6 +27,7 @@ export class Jobs {
   #cards = new Map(); // id → JobCard
   #next = null; // the token of the page behind them
   #followed = "";
+  #asked = new Map(); // id → what was asked to start it again, with its key, until that has succeeded
   #spokenAt = new Map(); // id → when its progress was said
   #note = h("p", { class: "quiet", role: "status" });
   #list = h("ul", { class: "jobs", role: "list" });
@@ -101,7 +102,7 @@ export class Jobs {
     }
   }
 
-  async #start(name, params, key = freshKey()) {
+  async #start(name, params, key) {
     this.#add(fromApi(await api.startJob(name, params, key)));
     this.#show();
     this.#list.firstElementChild?.scrollIntoView({ block: "nearest" });
@@ -116,7 +117,12 @@ export class Jobs {
         if (problem.code !== "job_over") throw problem; // it was quicker, and the wire says so
       }
     },
-    again: ({ name, params }) => this.#start(name, params),
+    again: async ({ id, name, params }) => {
+      // The very same until it succeeds: an answer that broke off may have been of a job that was started.
+      if (!this.#asked.has(id)) this.#asked.set(id, [name, params, freshKey()]);
+      await this.#start(...this.#asked.get(id));
+      this.#asked.delete(id);
+    },
   };
 
   async #showOlder() {
