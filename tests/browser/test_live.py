@@ -146,6 +146,45 @@ def test_an_answer_that_breaks_off_in_its_middle_is_asked_for_again(stack, serve
         assert network.broken == 2
 
 
+def test_an_item_whose_own_answer_breaks_off_is_asked_for_again_though_nothing_else_happens(stack, open_tab):
+    item = item_of(stack.login("alice"), title="Named in the end")
+    comment(stack.login("bob"), item, "Delete me")
+    own = f"GET /api/items/{item} ".encode()
+    with Breaking(stack.url("daphne"), own, left=100) as network:
+        alice = open_tab("alice", f"/items/{item}", at=network.url)
+        alice.shows("Delete me")
+        alice.is_live()
+        eventually(lambda: network.broken >= 2)
+        alice.page.wait_for_timeout(500)  # what goes on while it becomes live is over: it is quiet
+        network.left = 0
+
+        expect(alice.page.get_by_role("heading", name="Named in the end")).to_be_visible()
+        expect(alice.page).to_have_title("Named in the end · Tickertape")
+        expect(alice.row("Delete me").get_by_role("button", name="Delete")).to_be_visible()  # its owner may
+
+
+def test_an_item_that_was_left_is_not_asked_for_again(stack, open_tab):
+    alice = stack.login("alice")
+    item, other = item_of(alice), item_of(alice, title="The next")
+    asked = []
+    bob = open_tab()
+    bob.page.clock.install()
+    bob.log_in("bob")
+    bob.page.route(f"**/api/items/{item}", lambda route: (asked.append(1), route.abort()))
+    bob.page.goto(f"/items/{item}")
+    bob.is_live()
+    eventually(lambda: len(asked) >= 2 or bob.page.wait_for_timeout(10))
+
+    bob.page.get_by_role("link", name="The next").click()
+    expect(bob.page.get_by_role("heading", name="The next")).to_be_visible()
+    assert bob.page.url.endswith(f"/items/{other}")
+    before = len(asked)
+    bob.page.clock.fast_forward(30_000)  # no two tries are further apart
+    bob.page.wait_for_timeout(500)
+
+    assert len(asked) == before
+
+
 def test_changes_between_the_pages_of_a_list_are_all_shown(stack, open_tab):
     alice = stack.login("alice")
     item = item_of(alice)

@@ -8,7 +8,7 @@ import { Feed } from "./feed.js";
 import { notesOf } from "./items.js";
 import { Light } from "./light.js";
 import { Presence } from "./presence.js";
-import { LIVE, LOADING, REFUSED } from "./wire.js";
+import { LIVE, LOADING, REFUSED, pause } from "./wire.js";
 
 const NEAR_END_PX = 120; // who is this near to the newest comment wants to see the next
 const SPOKEN_CHARACTERS = 160; // of a new comment, to screen readers
@@ -23,6 +23,9 @@ export class ItemView {
   #user;
   #page;
   #item = null;
+  #failures = 0; // to get it
+  #timer = null; // until it is asked for again
+  #wasLive = false;
   #feed = null; // while it is open
   #attention = null;
   #presence = null;
@@ -85,6 +88,7 @@ export class ItemView {
   /** Leave the item: nothing of it is heard any more. */
   stop() {
     this.#leaving.abort();
+    clearTimeout(this.#timer);
     this.#feed.stop();
     this.#presence.stop();
     this.#attention.stop();
@@ -96,11 +100,21 @@ export class ItemView {
     try {
       this.#item = await api.item(this.#id, this.#leaving.signal);
     } catch (problem) {
-      if (problem.name === "AbortError" || problem.fields) return; // the feed meets the same, and says so
-      throw problem;
+      if (problem.name === "AbortError") return;
+      if (!problem.fields) throw problem;
+      // The feed meets the same refusal, and says so; what passes may have met this request alone.
+      if (problem.passing && !this.#item) this.#later();
+      return;
     }
+    clearTimeout(this.#timer);
     this.#name(this.#item);
     this.#schedule(); // the owner may delete all comments
+  }
+
+  #later() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#loadItem(), pause(this.#failures));
+    this.#failures += 1;
   }
 
   #name(item) {
@@ -120,7 +134,8 @@ export class ItemView {
   #show() {
     const { state } = this.#feed;
     this.#light.show(this.#feed);
-    if (state === LIVE && !this.#item) this.#loadItem();
+    if (state === LIVE && !this.#wasLive && !this.#item) this.#loadItem(); // at once: what was wrong may be over
+    this.#wasLive = state === LIVE;
     if (state === REFUSED) {
       this.#showRefusal(this.#feed.problem);
       return;
@@ -234,6 +249,7 @@ export class ItemView {
   }
 
   #showRefusal(problem) {
+    clearTimeout(this.#timer); // an answer would name what is said not to be open
     this.#list.hidden = true;
     this.#composer.element.hidden = true;
     this.#parts.hidden = true;

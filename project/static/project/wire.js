@@ -41,7 +41,7 @@ const ENDINGS = {
 };
 
 /** Return how long to wait after so many failures; jittered, so that a thousand pages do not come back at once. */
-const pause = (failures) => Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+export const pause = (failures) => Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** failures) * (0.5 + Math.random() / 2);
 
 export class Wire {
   state = LOADING;
