@@ -8,12 +8,13 @@ request, all its events or none, and because each event has an id, sending it ag
 twice. So a task may be retried as a whole, if it gives its events ids of its own.
 """
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 import uuid
-from typing import Any
+from typing import IO, Any
 
 TRIES = 5
 FIRST_WAIT_SECONDS = 0.5
@@ -33,8 +34,9 @@ class Refused(Exception):
 def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
     """Append events with an API key; return their ids in the log.
 
-    Tries again, with doubling waits or as long as it is told to, what may pass: no connection, 429, 5xx.
-    Raises Refused for what will not, and OSError where it gave up.
+    Tries again, with doubling waits or as long as it is told to, what may pass: no connection, an answer
+    that breaks off or is not the service's own, 408, 425, 429, 5xx. Raises Refused for what will not, and
+    OSError where it gave up.
     """
     if not url.startswith(("https://", "http://")):
         raise ValueError("the address must begin with https:// or http://")
@@ -48,10 +50,10 @@ def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
         told = 0
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-                return list(json.load(answer)["ids"])
+                return _ids(answer)
         except urllib.error.HTTPError as error:
             with error:
-                if error.code != 429 and error.code < 500:
+                if 400 <= error.code < 500 and error.code not in (408, 425, 429):
                     raise Refused(error.code, _problem(error)) from None
                 told = _seconds(error.headers.get("Retry-After"))
             if attempt == TRIES:
@@ -59,6 +61,9 @@ def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
         except OSError:
             if attempt == TRIES:
                 raise
+        except http.client.HTTPException as error:
+            if attempt == TRIES:
+                raise OSError(f"no answer: {error!r}") from error
         time.sleep(min(max(told, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)), LONGEST_WAIT_SECONDS))
     raise AssertionError("unreachable")
 
@@ -67,9 +72,16 @@ def _seconds(told: str | None) -> int:
     return int(told) if told is not None and told.isdecimal() else 0
 
 
+def _ids(answer: IO[bytes]) -> list[str]:
+    try:
+        return list(json.load(answer)["ids"])
+    except (ValueError, KeyError, TypeError) as error:  # such as the page that a hotel's network logs in by
+        raise OSError("the answer is not the service's own") from error
+
+
 def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
     try:
         found = json.load(error)
-    except ValueError:
+    except (OSError, http.client.HTTPException, ValueError):  # the status has said enough
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -96,6 +97,75 @@ def test_who_came_too_often_waits_for_as_long_as_told(monkeypatch):
         strict.shutdown()
         serving.join()
     assert waits == [7, 1, 2, client.LONGEST_WAIT_SECONDS]
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Log in to this network</html>"
+PASSING = {
+    "a body that breaks off": b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"ids":',
+    "no HTTP": b"nonsense\r\n\r\n",
+    "a portal": PAGE,
+    "a portal elsewhere": b"HTTP/1.1 302 Found\r\nLocation: /portal\r\nContent-Length: 0\r\n\r\n",
+    "a portal elsewhere by POST": b"HTTP/1.1 307 Moved\r\nLocation: /portal\r\nContent-Length: 0\r\n\r\n",
+    "a request that came too slowly": b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+    "another object": b"HTTP/1.1 200 OK\r\n\r\n{}",
+    "no object": b"HTTP/1.1 200 OK\r\n\r\nnull",
+    "nothing": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@contextmanager
+def answering(*answers: bytes):
+    """Answer with these bytes, the last again and again; give the address and what was sent."""
+    bodies = []
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self):
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.wfile.write(answers[min(len(bodies), len(answers)) - 1])
+
+        def do_GET(self):
+            self.wfile.write(PAGE)
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Odd) as odd:
+        serving = threading.Thread(target=odd.serve_forever, daemon=True)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{odd.server_port}", bodies
+        finally:
+            odd.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING)
+def test_what_is_no_answer_of_the_service_passes_or_is_an_oserror(answer, monkeypatch):
+    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0)
+
+    with answering(answer, b'HTTP/1.1 201 Created\r\n\r\n{"ids":["5"]}') as (url, bodies):
+        assert client.append(url, "k", shipped(1)) == ["5"]
+    assert len(bodies) == 2
+    assert len(set(bodies)) == 1
+    with answering(answer) as (url, bodies), pytest.raises(OSError):  # noqa: PT011 (the kind is what is told)
+        client.append(url, "k", shipped(1))
+    assert len(bodies) == client.TRIES
+
+
+def test_what_is_refused_is_so_though_its_problem_breaks_off():
+    with (
+        answering(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\n{"code":') as (url, bodies),
+        pytest.raises(client.Refused) as refused,
+    ):
+        client.append(url, "k", shipped(1))
+    assert (refused.value.status, refused.value.problem, len(bodies)) == (400, {}, 1)
+
+
+def test_a_key_that_cannot_be_sent_is_said_at_once(monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: pytest.fail("it waited"))
+
+    with pytest.raises(ValueError, match="header"):
+        client.append("http://127.0.0.1:1", "k\n", shipped(1))
 
 
 SHOP = """
