@@ -63,7 +63,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 TIMEOUT = httpx.Timeout(10, read=45)  # a heartbeat comes every 15 s: a connection without one is dead
-PASSING = frozenset({429, 502, 503, 504})
+PASSING = frozenset({408, 425, 429})  # of the 4xx; else all passes, also the page of a network to log in to
 
 E = TypeVar("E", covariant=True)
 

@@ -387,6 +387,25 @@ async def _all(received):
     return [each async for each in received]
 
 
+@pytest.mark.parametrize("status", [200, 302, 408, 425, 429, 500, 502, 503, 504, 520, 524])
+async def test_what_passes_is_come_back_after(events, monkeypatch, status):
+    monkeypatch.setattr(events, "FIRST_WAIT_SECONDS", 0.01)
+    came = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        came.append(request)
+        return httpx.Response(204) if len(came) == 3 else httpx.Response(status, html="<html>")
+
+    transport = httpx.MockTransport(answer)
+    with httpx.Client(base_url="http://test", transport=transport) as client:
+        assert list(events.system_events(client)) == []
+    assert len(came) == 3
+    came.clear()
+    async with httpx.AsyncClient(base_url="http://test", transport=transport) as client:
+        assert await _all(events.async_system_events(client)) == []
+    assert len(came) == 3
+
+
 def test_what_would_be_refused_again_is_said(stack, server, events):
     alice = stack.login("alice", server)
 

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 TIMEOUT = httpx.Timeout(10, read=45)  # a heartbeat comes every 15 s: a connection without one is dead
-PASSING = frozenset({429, 502, 503, 504})
+PASSING = frozenset({408, 425, 429})  # of the 4xx; else all passes, also the page of a network to log in to
 
 E = TypeVar("E", covariant=True)
 
@@ -473,10 +473,10 @@ class _Place:
     def check(self, status: int, text: str) -> None:
         if status == 204:
             self.over = True
-        elif status in PASSING:
-            self.retry = min(self.retry * 2, LONGEST_WAIT_SECONDS)
-        elif status != 200:
+        elif 400 <= status < 500 and status not in PASSING:
             raise StreamRefused(status, text)
+        else:
+            self.retry = min(self.retry * 2, LONGEST_WAIT_SECONDS)
 
     def read(self, sse: ServerSentEvent, models: Mapping[str, type[BaseModel]]) -> Received[Any] | None:
         self.id = sse.id or self.id
