@@ -85,6 +85,63 @@ def test_a_service_that_stays_away_is_given_up_in_time(proxy, key, monkeypatch):
         client.publish([shipped("1")])
 
 
+CALLS = {
+    "publish": (lambda client: client.publish([shipped("1")]), {"ids": ["5"]}),
+    "mint_token": (lambda client: client.mint_token(["item:1"]), {"token": "t"}),
+    "login": (lambda client: client.login("alice", "x"), {"csrf_token": "t"}),
+    "run": (lambda client: next(client.run("slow")), {"id": "7", "stream": "/streams/jobs/7/"}),
+    "cancel": (lambda client: client.job("7").cancel(), None),
+}
+PAGES = {
+    "a page": (200, {"html": "<html>"}),
+    "a page elsewhere": (302, {"headers": {"location": "http://portal/"}}),
+    "another object": (200, {"json": {}}),
+    "an error like it": (503, {"json": dict.fromkeys(("ids", "id", "stream", "token", "csrf_token"), "")}),
+    "no object": (200, {"content": b"null"}),
+    "nothing": (200, {}),
+}
+
+
+def behind(page: str, answer: object, *, pages: int) -> tuple[httpx.MockTransport, list[httpx.Request]]:
+    """Return a network that answers itself so often, with what is asked of it, and what came."""
+    came: list[httpx.Request] = []
+
+    def ask(request: httpx.Request) -> httpx.Response:
+        came.append(request)
+        if len(came) <= pages:
+            return httpx.Response(PAGES[page][0], **PAGES[page][1])
+        return httpx.Response(204) if answer is None else httpx.Response(200, json=answer)
+
+    return httpx.MockTransport(ask), came
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_no_answer_of_the_service_is_tried_again_and_given_up_in_time(call, page, monkeypatch):
+    monkeypatch.setattr(requests, "FIRST_SECONDS", 0.01)
+    ask, answer = CALLS[call]
+
+    transport, came = behind(page, answer, pages=2)
+    with Client("http://test", api_key="k", transport=transport) as client:
+        ask(client)
+    assert len(came) == 3
+    transport, came = behind(page, answer, pages=100)
+    with Client("http://test", api_key="k", transport=transport) as client, pytest.raises(Unavailable):
+        ask(client)
+    assert len(came) == requests.TRIES
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_the_asynchronous_twin_tries_again_as_well(page, monkeypatch):
+    monkeypatch.setattr(requests, "FIRST_SECONDS", 0.01)
+
+    transport, came = behind(page, {"ids": ["5"]}, pages=2)
+    async with AsyncClient("http://test", api_key="k", transport=transport) as client:
+        assert await client.publish([shipped("1")]) == ["5"]
+    assert len(came) == 3
+    assert len({request.content for request in came}) == 1
+
+
 async def test_a_job_is_run_and_its_events_come_to_the_end(server):
     async with AsyncClient(server) as client:
         await client.login("alice", "demo-alice")

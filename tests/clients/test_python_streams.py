@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import threading
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from tickertape_client import (
     AsyncClient,
@@ -15,6 +17,7 @@ from tickertape_client import (
     NotLoggedIn,
     Refused,
     Reset,
+    following,
 )
 
 from tests.stack import eventually
@@ -311,6 +314,42 @@ async def test_a_token_for_other_channels_and_one_that_ended_are_refused(server,
                 await session.http.delete("/api/session")
                 with pytest.raises(NotLoggedIn):
                     await take(stream, 1)
+
+
+def portal(request: httpx.Request, came: list[str | None]) -> httpx.Response:
+    """Be a stream with one event, then a network to log in to, then a stream that is over."""
+    came.append(request.headers.get("last-event-id"))
+    match len(came):
+        case 1:
+            body = b'id: e-1\nevent: stream.open\ndata: {"mode": "live"}\n\nid: e-2\nevent: A\ndata: {}\n\n'
+            return httpx.Response(
+                200, content=body, headers={"content-type": "text/event-stream"},
+                extensions={"network_stream": SimpleNamespace(get_extra_info=lambda name: None)},
+            )  # fmt: skip
+        case 2:
+            return httpx.Response(200, html="<html>")
+        case 3:
+            return httpx.Response(302, headers={"location": "http://portal/"})
+        case _:
+            return httpx.Response(204)
+
+
+async def test_a_stream_comes_back_through_a_network_that_is_to_be_logged_in_to(monkeypatch):
+    monkeypatch.setattr(following, "FIRST_SECONDS", 0.01)
+    came: list[str | None] = []
+    transport = httpx.MockTransport(lambda request: portal(request, came))
+    async with AsyncClient("http://test", transport=transport) as client:
+        got = [event async for event in client.stream(["item:1"])]
+    assert (got, came) == ([Event("A", {}, "e-2")], [None, "e-2", "e-2", "e-2"])
+
+
+def test_the_twin_comes_back_through_it_too(monkeypatch):
+    monkeypatch.setattr(following, "FIRST_SECONDS", 0.01)
+    came: list[str | None] = []
+    transport = httpx.MockTransport(lambda request: portal(request, came))
+    with Client("http://test", transport=transport) as client:
+        got = list(client.stream(["item:1"]))
+    assert (got, came) == ([Event("A", {}, "e-2")], [None, "e-2", "e-2", "e-2"])
 
 
 async def test_what_concerns_the_user_comes_too(server, alice, item):

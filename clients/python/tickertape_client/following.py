@@ -11,7 +11,7 @@ from typing import Any
 
 from tickertape_client.errors import refusal
 from tickertape_client.events import Event, Reset, State
-from tickertape_client.requests import passes, problem_of, retry_after
+from tickertape_client.requests import object_of, passes, retry_after
 from tickertape_client.sse import Block, Decoder
 
 EARLIEST = "earliest"
@@ -59,7 +59,8 @@ class Following:
     def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether a stream follows; if not, wait and ask again, or it is over.
 
-        Raises Refused for what would be refused again. The body is that of any status but 200.
+        Raises Refused for what would be refused again. The body is that of any status but 200. A page in
+        place of a stream is of a network to log in to: it passes.
         """
         if status == 200 and headers.get("content-type", "").partition(";")[0].strip() == "text/event-stream":
             return True
@@ -71,7 +72,7 @@ class Following:
             self._wait = retry_after(headers)
         else:
             self.state = "over"
-            raise refusal(status, problem_of(body))
+            raise refusal(status, object_of(body))
         return False
 
     def renewed(self) -> None:

@@ -36,6 +36,7 @@ class Call:
     json: Any = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tries: int = TRIES
+    wanted: frozenset[str] = frozenset()  # the names that the answer, an object, holds; none: it is a 204
 
 
 def publishing(events: Sequence[NewEvent], key: str | None) -> Call:
@@ -43,12 +44,14 @@ def publishing(events: Sequence[NewEvent], key: str | None) -> Call:
     if key is None:
         raise ValueError("to publish, give the client an api_key")
     named = [{"id": str(uuid.uuid4()), **event} for event in events]
-    return Call("POST", "/api/events", {"events": named}, {"Authorization": f"Bearer {key}"})
+    headers = {"Authorization": f"Bearer {key}"}
+    return Call("POST", "/api/events", {"events": named}, headers, wanted=frozenset({"ids"}))
 
 
 def starting(name: str, params: Mapping[str, Any]) -> Call:
     """Return the request that asks for a job, once."""
-    return Call("POST", f"/api/jobs/{name}", {"inputs": params}, {"Idempotency-Key": str(uuid.uuid4())})
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    return Call("POST", f"/api/jobs/{name}", {"inputs": params}, headers, wanted=frozenset({"id", "stream"}))
 
 
 def cancelling(job_id: str | None) -> Call:
@@ -60,7 +63,8 @@ def cancelling(job_id: str | None) -> Call:
 
 def logging_in(user: str, password: str) -> Call:
     """Return the request that begins a session."""
-    return Call("POST", "/api/session", {"username": user, "password": password})
+    asked = {"username": user, "password": password}
+    return Call("POST", "/api/session", asked, wanted=frozenset({"csrf_token"}))
 
 
 def session_headers(url: str, answer: Mapping[str, Any]) -> dict[str, str]:
@@ -71,13 +75,14 @@ def session_headers(url: str, answer: Mapping[str, Any]) -> dict[str, str]:
 def minting(channels: Sequence[str], ttl: int | None) -> Call:
     """Return the request for a stream token."""
     asked = {"channels": list(channels)} | ({} if ttl is None else {"ttl": ttl})
-    return Call("POST", "/api/tokens", asked)
+    return Call("POST", "/api/tokens", asked, wanted=frozenset({"token"}))
 
 
 class Attempts:
     """The tries that a request has left."""
 
     def __init__(self, call: Call) -> None:
+        self._wanted = call.wanted
         self._left = call.tries
         self._bound = FIRST_SECONDS
 
@@ -86,10 +91,10 @@ class Attempts:
 
         Raises Refused, and Unavailable where there is no next try.
         """
-        if status < 300:
+        if status < 300 and (self._wanted <= object_of(body).keys() if self._wanted else status == 204):
             return None
         if not passes(status):
-            raise refusal(status, problem_of(body))
+            raise refusal(status, object_of(body))
         return self.failed(f"answered {status}", after=retry_after(headers))
 
     def failed(self, why: str, *, after: float | None = None) -> float:
@@ -102,8 +107,11 @@ class Attempts:
 
 
 def passes(status: int) -> bool:
-    """Tell whether what was refused may be granted later."""
-    return status in (408, 425, 429) or status >= 500
+    """Tell whether an answer that is not what was asked for may be another one later.
+
+    A page or a redirection may: it is not of the service, but of a network to log in to.
+    """
+    return status in (408, 425, 429) or not 400 <= status < 500
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -112,8 +120,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return float(said) if said.isdecimal() else None
 
 
-def problem_of(body: bytes) -> dict[str, Any]:
-    """Return a problem+json; an empty one for anything else, such as a proxy's page."""
+def object_of(body: bytes) -> dict[str, Any]:
+    """Return a JSON object, such as a problem; an empty one for anything else, such as a proxy's page."""
     try:
         found = json.loads(body)
     except ValueError:
