@@ -316,16 +316,22 @@ async def test_a_token_for_other_channels_and_one_that_ended_are_refused(server,
                     await take(stream, 1)
 
 
+def streaming(content) -> httpx.Response:
+    return httpx.Response(
+        200, content=content, headers={"content-type": "text/event-stream"},
+        extensions={"network_stream": SimpleNamespace(get_extra_info=lambda name: None)},
+    )  # fmt: skip
+
+
+OPEN = b'id: e-1\nevent: stream.open\ndata: {"mode": "live"}\n\n'
+
+
 def portal(request: httpx.Request, came: list[str | None]) -> httpx.Response:
     """Be a stream with one event, then a network to log in to, then a stream that is over."""
     came.append(request.headers.get("last-event-id"))
     match len(came):
         case 1:
-            body = b'id: e-1\nevent: stream.open\ndata: {"mode": "live"}\n\nid: e-2\nevent: A\ndata: {}\n\n'
-            return httpx.Response(
-                200, content=body, headers={"content-type": "text/event-stream"},
-                extensions={"network_stream": SimpleNamespace(get_extra_info=lambda name: None)},
-            )  # fmt: skip
+            return streaming(OPEN + b"id: e-2\nevent: A\ndata: {}\n\n")
         case 2:
             return httpx.Response(200, html="<html>")
         case 3:
@@ -389,3 +395,77 @@ def test_another_thread_may_close_a_stream_that_waits(server, alice, item):
 
     assert not reading.is_alive()
     assert all(isinstance(each, Event) for each in got)
+
+
+async def test_closing_the_client_ends_its_streams(server, alice, item):
+    async with AsyncClient(server) as client:
+        await logged_in(client)
+        stream = client.stream([f"item:{item}"])
+        await stream.__aenter__()
+
+        async def rest() -> list[object]:
+            return [each async for each in stream]
+
+        reading = asyncio.create_task(rest())
+        await asyncio.sleep(0)
+        await client.aclose()
+        async with asyncio.timeout(80):
+            assert all(isinstance(each, Event) for each in await reading)
+
+
+async def test_closing_the_client_ends_a_stream_that_waits_to_come_back(monkeypatch):
+    client = AsyncClient("http://test", transport=httpx.MockTransport(lambda request: streaming(OPEN)))
+
+    def close(self):
+        closing.append(asyncio.create_task(client.aclose()))
+        return 0.0
+
+    closing: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(following.Following, "broke", close)
+    assert [event async for event in client.stream(["item:1"])] == []
+    await closing[0]
+    assert len(closing) == 1
+
+
+def test_the_twins_client_ends_its_streams_too(monkeypatch):
+    def content():
+        yield OPEN
+        client.close()
+
+    def close(self):
+        client.close()
+        return 0.0
+
+    client = Client("http://test", transport=httpx.MockTransport(lambda request: streaming(content())))
+    assert list(client.stream(["item:1"])) == []
+    client = Client("http://test", transport=httpx.MockTransport(lambda request: streaming(OPEN)))
+    monkeypatch.setattr(following.Following, "broke", close)
+    assert list(client.stream(["item:1"])) == []
+
+
+async def test_who_waits_no_longer_may_ask_again_and_misses_nothing():
+    waits = asyncio.Event()
+    came: list[str | None] = []
+
+    async def content():
+        yield OPEN + b"id: e-2\nevent: A\ndata: {}\n\n"
+        waits.set()
+        await asyncio.Event().wait()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        came.append(request.headers.get("last-event-id"))
+        again = OPEN + b"id: e-3\nevent: B\ndata: {}\n\n"
+        return streaming(content() if len(came) == 1 else again)
+
+    async with AsyncClient("http://test", transport=httpx.MockTransport(answer)) as client:
+        stream = client.stream(["item:1"])
+        assert await anext(stream) == Event("A", {}, "e-2")
+        waiting = asyncio.create_task(anext(stream))  # as in wait_for, whose time is up
+        await waits.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert stream.state == "connecting"
+        assert await anext(stream) == Event("B", {}, "e-3")
+        await stream.aclose()
+    assert came == [None, "e-2"]

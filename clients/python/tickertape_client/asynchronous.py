@@ -165,8 +165,19 @@ class AsyncStream:
     async def __anext__(self) -> Event | Reset:
         if self._ahead:
             return self._ahead.pop(0)
-        while (item := await anext(self._items)) is None:
-            pass
+        try:
+            while (item := await anext(self._items)) is None:
+                pass
+        except asyncio.CancelledError:
+            # A wait that is given up ends the generator, not the stream: the next goes on from the cursor.
+            self._items = self._run()
+            if not self._following.over:
+                self._following.state = "connecting"
+            raise
+        except RuntimeError:  # httpx's, of a client that was closed meanwhile
+            if self._client.http.is_closed:
+                raise StopAsyncIteration from None
+            raise
         return item
 
     async def aclose(self) -> None:
@@ -189,7 +200,7 @@ class AsyncStream:
                                     break
             except (httpx.TransportError, OSError):
                 pass  # silence is one of them: the read's time is up
-            if not following.over:
+            if not following.over and not self._client.http.is_closed:
                 await asyncio.sleep(following.broke())
 
 

@@ -155,8 +155,13 @@ class Stream:
     def __next__(self) -> Event | Reset:
         if self._ahead:
             return self._ahead.pop(0)
-        while (item := next(self._items)) is None:
-            pass
+        try:
+            while (item := next(self._items)) is None:
+                pass
+        except RuntimeError:  # httpx's, of a client that was closed meanwhile
+            if self._client.http.is_closed:
+                raise StopIteration from None
+            raise
         return item
 
     def close(self) -> None:
@@ -187,7 +192,7 @@ class Stream:
                 pass  # silence is one of them: the read's time is up
             finally:
                 self._socket = None
-            if not following.over:
+            if not following.over and not self._client.http.is_closed:
                 self._left.wait(following.broke())
 
 
