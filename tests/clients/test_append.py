@@ -99,6 +99,36 @@ def test_who_came_too_often_waits_for_as_long_as_told(monkeypatch):
     assert waits == [7, 1, 2, client.LONGEST_WAIT_SECONDS]
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_takes_the_key_elsewhere(status, monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    asked = []
+
+    class Lure(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Location", f"http://localhost:{lure.server_port}/elsewhere")
+            self.end_headers()
+
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Lure) as lure:
+        serving = threading.Thread(target=lure.serve_forever, daemon=True)
+        serving.start()
+        with pytest.raises(OSError, match=str(status)):
+            client.append(f"http://127.0.0.1:{lure.server_port}", "k", shipped(1))
+        lure.shutdown()
+        serving.join()
+    assert asked == []
+
+
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Log in to this network</html>"
 PASSING = {
     "a body that breaks off": b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"ids":',
