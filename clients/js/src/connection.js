@@ -161,7 +161,7 @@ export class Connection {
     }
   }
 
-  #ended({ status, problem, retry = null, untold, shut }) {
+  #ended({ status, problem, retry, untold, shut }) {
     const { method, token, headers } = this.#options;
     // Who can be asked for another token may have one that is still good.
     const denied = status === 401 && !method && (token || typeof headers === "function") && this.#denied++ < DENIED;

@@ -137,8 +137,8 @@ export async function probe(at) {
 
 /** Read why there is no stream. */
 async function refusal(response) {
-  const after = response.headers.get("Retry-After");
-  return { status: response.status, problem: read(await response.text()), retry: after ? after * 1000 : null };
+  const retry = response.headers.get("Retry-After") * 1000;
+  return { status: response.status, problem: read(await response.text()), retry };
 }
 
 /** Run until it is over or stopped; return how to stop. */

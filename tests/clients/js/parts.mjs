@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { test } from "node:test";
-import { Client, Parser } from "../../../clients/js/index.js";
+import { Client, follow, Parser } from "../../../clients/js/index.js";
 import { pause } from "../../../clients/js/src/backoff.js";
 import { earliest, heard, newer } from "../../../clients/js/src/place.js";
 
@@ -54,6 +54,9 @@ test("backoff: no sooner than the server asked for", () => {
   assert.equal(pause(0, 812), 812);
   assert.equal(pause(2, 812, () => 0), 812);
   assert.equal(pause(2, 812, () => 1), 4000);
+  assert.equal(pause(0, 86_400_000), 60_000); // a day is no answer
+  assert.equal(pause(9, 86_400_000), 60_000);
+  for (const date of [NaN, 0, null, undefined]) assert.equal(pause(2, date, () => 0.5), 2000);
 });
 
 test("place: what was heard is known only of one tape", () => {
@@ -77,10 +80,40 @@ test("place: the earliest is where nobody misses anything", () => {
   assert.equal(earliest([null, undefined]), null);
 });
 
+/** Answer as a function does; run with the address. */
+async function answering(answer, run) {
+  const server = createServer(answer);
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    await run(`http://127.0.0.1:${server.address().port}/`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+test("backoff: a `Retry-After` that is a date is no time to wait", async () => {
+  const { setTimeout } = globalThis;
+  const waits = [];
+  globalThis.setTimeout = (then, ms) => (waits.push(ms), setTimeout(then, ms));
+  const answer = (_, response) => response.writeHead(503, { "Retry-After": new Date().toUTCString() }).end();
+  await answering(answer, async (url) => {
+    const failed = [];
+    let following;
+    await new Promise((resolve) => {
+      const onState = (state) => state === "offline" && failed.push(state) === 2 && resolve();
+      following = follow("streams/", {}, { url, way: "fetch", onState });
+    });
+    following.close();
+  });
+  globalThis.setTimeout = setTimeout;
+  assert.ok(waits.every((ms) => ms >= 0), `${waits}`);
+});
+
 /** Serve a stream of these events, two to a connection; run with its address and what it was asked for. */
 async function serving(events, run) {
   const asked = [];
-  const server = createServer((request, response) => {
+  const answer = (request, response) => {
     asked.push(new URL(request.url, "http://here/").searchParams);
     const from = asked.at(-1).get("last_event_id");
     response.writeHead(200, { "Content-Type": "text/event-stream" });
@@ -92,14 +125,8 @@ async function serving(events, run) {
     for (const { id, type, data } of next) response.write(block(id, type, data));
     if (next.length) response.end();
     else response.write(block(null, "stream.live", {}));
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  try {
-    await run(`http://127.0.0.1:${server.address().port}/`, asked);
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
+  };
+  await answering(answer, (url) => run(url, asked));
 }
 
 test("client: ids of any form are handed back as they are, and nothing is lost", async () => {
