@@ -54,6 +54,7 @@ export class Carrier {
   /** Be gone; nothing is posted any more. */
   close() {
     this.#post = () => {};
+    this.#wants.clear(); // who looks into a refusal still would open a connection for them
     clearTimeout(this.#timer);
     this.#connection.close();
   }
