@@ -135,7 +135,7 @@ export const ROUTES: Record<string, string[]>;
 export interface FollowOptions extends ConnectionOptions {
   /** Default `eventsource`; `fetch` where there are headers or a method. */
   way?: "eventsource" | "fetch";
-  /** Such as POST. It is sent once: where its answer breaks off, that is the end. */
+  /** Such as POST. It is sent once: where its answer breaks off or falls silent, that is the end. */
   method?: string;
   body?: BodyInit;
   after?: string;

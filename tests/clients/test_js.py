@@ -15,7 +15,7 @@ from tests.stack import ROOT
 
 CLIENT = ROOT / "clients/js"
 PARTS = Path(__file__).parent / "js"
-BUDGET = 6_000  # bytes, minified and gzipped, of all there is
+BUDGET = 6_200  # bytes, minified and gzipped, of all there is
 
 
 @pytest.fixture(scope="module")

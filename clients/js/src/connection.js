@@ -75,6 +75,7 @@ export class Connection {
   /** Come back at once, from the same place; `elsewhere`: the network is another. */
   renew(elsewhere) {
     if (!this.#request) return;
+    if (this.#options.method) return this.#ended({}); // sent once
     if (elsewhere) this.#way = 0; // what held streams back may not be there
     this.#failures = 0;
     this.#attempt();

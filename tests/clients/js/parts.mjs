@@ -165,3 +165,46 @@ test("client: what comes by a kind of channel is for who asked for one of that k
     });
   });
 });
+
+test("follow: a request with a method is sent once, also where its answer falls silent", async () => {
+  let sent = 0;
+  const answer = (_, response) => {
+    sent += 1;
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write("event: start\ndata: {}\n\n");
+  };
+  await answering(answer, async (url) => {
+    const states = [];
+    let following;
+    await new Promise((resolve) => {
+      const onState = (state, { reason }) => (states.push([state, reason]), states.length === 2 && resolve());
+      following = follow("jobs/", {}, { url, method: "POST", body: "{}", watchdog: 10, onState });
+    });
+    following.close();
+    assert.deepEqual(states.slice(0, 2), [["live", undefined], ["over", "cut"]]);
+  });
+  assert.equal(sent, 1);
+});
+
+test("client: who closes it while it looks into a refusal opens nothing any more", async () => {
+  const held = [];
+  const asked = [];
+  const answer = (request, response) => {
+    const channels = new URL(request.url, "http://here/").searchParams.getAll("channel");
+    asked.push(channels);
+    if (channels.length > 1) response.writeHead(403).end();
+    else held.push(() => response.writeHead(channels[0] === "item:1" ? 403 : 200).end());
+    if (held.length === 2) probing();
+  };
+  let probing;
+  const probed = new Promise((resolve) => (probing = resolve));
+  await answering(answer, async (url) => {
+    const client = new Client({ url, way: "fetch" });
+    for (const channel of ["item:1", "item:2"]) client.subscribe(channel, {});
+    await probed;
+    client.close();
+    for (const answerNow of held) answerNow();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  });
+  assert.deepEqual(asked.map((channels) => channels.length), [2, 1, 1]);
+});
