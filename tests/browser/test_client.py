@@ -4,6 +4,7 @@ import pytest
 
 from tests.browser import on_both
 from tests.chaos.network import Network
+from tests.proxy import Proxy
 from tests.stack import eventually
 from tests.test_end_to_end import comment, item_of
 
@@ -92,6 +93,35 @@ def test_a_server_that_was_killed_is_come_back_to(stack, open_app, way):
     app.becomes("live")
     stack.stop("uvicorn8")
     del stack.ports["uvicorn8"]
+
+
+# Time goes on when it is told to; chance is as it is told.
+STEADY = """(path) => {
+  const { setTimeout } = window;
+  const { now } = Date;
+  Object.assign(app, { waits: [], drawn: 0.001, ahead: 0 });
+  window.setTimeout = (then, ms) => (app.waits.push(ms), setTimeout(then, ms));
+  Math.random = () => app.drawn;
+  Date.now = () => now() + app.ahead;
+  app.following = app.follow(path, {});
+}"""
+
+
+def test_failures_of_before_count_no_more_where_an_eventsource_was_steady(stack, server, open_app):
+    item = item_of(stack.login("alice", server))
+    with Proxy(server) as proxy:
+        app = open_app(at=proxy.url)
+        proxy.cut()
+        app.page.evaluate(STEADY, f"/streams/items/{item}/")
+        eventually(lambda: app.page.evaluate("app.waits.filter((ms) => ms < 1_000).length >= 6"))
+        proxy.restore()
+        eventually(lambda: app.page.evaluate("app.following.state") == "live")
+
+        app.page.evaluate("Object.assign(app, { waits: [], drawn: 0.5, ahead: 6_000 })")
+        proxy.cut()
+
+        eventually(lambda: app.page.evaluate("app.waits.length > 1"))
+        assert app.page.evaluate("app.waits[1]") == 500  # the first is for the browser's own try
 
 
 def test_a_list_and_what_came_after_it_fit_without_a_gap_or_a_double(stack, server, open_app):

@@ -166,7 +166,6 @@ export class Connection {
     const { method, token, headers } = this.#options;
     // Who can be asked for another token may have one that is still good.
     const denied = status === 401 && !method && (token || typeof headers === "function") && this.#denied++ < DENIED;
-    const steady = this.#openedAt && Date.now() - this.#openedAt > STEADY_MS;
     this.#leave();
     if (status === 204 || OVER.has(this.#reason)) return this.close("over", { reason: this.#reason ?? "over" });
     if (REFUSED.test(status) && !denied) {
@@ -175,7 +174,6 @@ export class Connection {
       return this.#on.refused(status, problem);
     }
     if (method) return this.close("over", { reason: this.#reason ?? "cut" }); // never sent twice
-    if (steady) this.#failures = 0;
     if (shut) this.#way += 1;
     this.#seeing = untold || (denied && this.#seeing); // the other ways say why themselves
     const wait = pause(this.#failures, retry);
@@ -185,7 +183,7 @@ export class Connection {
   }
 
   #lost() {
-    this.#openedAt = null;
+    this.#shut();
     this.#becomes("offline", { reason: this.#reason ?? "cut" });
     this.#wait(COMING_BACK_MS, () => this.#ended({}));
   }
@@ -203,9 +201,14 @@ export class Connection {
     this.#turn += 1;
     this.#stop();
     this.#stop = () => {};
-    this.#openedAt = null;
+    this.#shut();
     clearTimeout(this.#timer);
     clearInterval(this.#looking);
+  }
+
+  #shut() {
+    if (this.#openedAt && Date.now() - this.#openedAt > STEADY_MS) this.#failures = 0;
+    this.#openedAt = null;
   }
 
   #wait(ms, then) {
