@@ -76,13 +76,13 @@ export type Way = "eventsource" | "fetch" | "websocket" | "poll";
 export interface ClientOptions extends ConnectionOptions {
   /** The ways to try, best first. Default: `eventsource` (`fetch`, with `headers`), `websocket`, `poll`. */
   way?: Way | Way[];
-  /** Whether tabs share a connection; default true. Without Web Locks (plain HTTP) each has its own. */
+  /** Whether tabs share a connection; default true. Without Web Locks (plain HTTP, a sandbox) each has its own. */
   shared?: boolean;
   /** Who shares: tabs of the same group; default the `url`. Tabs of different users must differ in it. */
   group?: string;
   /** Milliseconds for which nobody looks at a tab until it gives the connection back; null for never. Default 60,000. */
   sleepAfter?: number | null;
-  /** Where places are kept; default `sessionStorage`, each tab its own. */
+  /** Where places are kept; default `sessionStorage`, each tab its own; nowhere, if it is forbidden. */
   storage?: Pick<Storage, "getItem" | "setItem">;
   /** By which kinds of channel your own events come; see `ROUTES`. */
   routes?: Record<string, string[]>;

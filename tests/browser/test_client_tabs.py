@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import httpx
+import pytest
 
 from tests.browser.app import App
 from tests.chaos.network import Network
@@ -153,6 +154,33 @@ def test_what_a_tab_may_not_read_harms_no_other(stack, server, open_app):
     good.hears("on")
     bad.hears("on", name="hers")
     assert good.said("overs") == []
+
+
+SANDBOX = """async () => {
+  const frame = Object.assign(document.createElement("iframe"), { srcdoc: "here", sandbox: "allow-scripts" });
+  document.body.append(frame);
+  await new Promise((resolve) => (frame.onload = resolve));
+}"""
+# Nobody waits for it: it may never end.
+LISTEN = """([url, given]) => void import(`${url}/clients/js/index.js`).then(({ Client }) => {
+  new Client({ url }).subscribe("item:1", { CommentAdded() {} }, given);
+})"""
+
+
+@pytest.mark.parametrize("given", [{}, {"store": "mine"}])
+@pytest.mark.parametrize("before", ["null", "void (BroadcastChannel = function () { throw 'none'; })"])
+def test_a_frame_that_may_neither_lock_nor_store_leads_itself(server, open_app, before, given):
+    app = open_app(at=server)
+    app.page.evaluate(SANDBOX)
+    frame = app.page.frames[-1]
+
+    with app.page.expect_request("**/streams/?*"):
+        frame.evaluate(before)
+        frame.evaluate(LISTEN, [server, given])
+
+    app.page.evaluate("document.querySelector('iframe').remove()")
+    assert [fault for fault in app.faults if "blocked by CORS" not in fault] == []
+    app.faults.clear()  # the service does not answer such a frame
 
 
 class Street:

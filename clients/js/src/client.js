@@ -143,14 +143,19 @@ class Subscription {
   #routes;
   #settle;
 
-  constructor(channels, handlers, options, { storage = here.sessionStorage, routes }, leave) {
+  constructor(channels, handlers, options, { storage, routes }, leave) {
     this.channels = channels;
     this.types = Object.keys(handlers);
     this.#handlers = { __proto__: null, ...handlers }; // else every object has a `constructor`
     this.#options = options;
-    this.#storage = options.store === undefined ? undefined : storage;
     this.#routes = { __proto__: null, ...ROUTES, ...routes };
-    this.place = this.#storage?.getItem(this.#key) ?? options.after ?? null;
+    try {
+      if (options.store !== undefined) this.#storage = storage ?? here.sessionStorage;
+      this.place = this.#storage?.getItem(this.#key);
+    } catch {
+      // Forbidden, as in a sandbox: then each load begins where the page says.
+    }
+    this.place ??= options.after ?? null;
     const ready = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     ready.catch(() => {}); // who does not wait for it need not hear of it
     const self = this;

@@ -40,8 +40,12 @@ export class Tabs {
   join() {
     if (this.#joined) return;
     this.#joined = true;
+    try {
+      this.#channel = this.#name && new BroadcastChannel(this.#name);
+    } catch {
+      this.#name = null; // forbidden, as in a sandbox
+    }
     if (!this.#name) return this.#lead();
-    this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#asking = setInterval(() => looked() && this.tell(), ASK_MS);
     this.#queue();
@@ -96,16 +100,22 @@ export class Tabs {
   async #queue({ steal = false } = {}) {
     this.#queued?.abort();
     const { signal } = (this.#queued = new AbortController());
+    let forbidden;
     try {
       await here.navigator.locks.request(this.#name, steal ? { steal } : { signal }, () => {
         if (signal.aborted) return undefined;
         this.#lead();
         return new Promise((resolve) => (this.#release = resolve));
       });
-    } catch {
-      // It left before its turn, or another tab took the lead from it.
+    } catch ({ name }) {
+      forbidden = name !== "AbortError"; // else it left before its turn, or another tab took the lead from it
     }
     if (signal.aborted || !this.#joined) return;
+    if (forbidden) {
+      this.leave();
+      this.#name = null; // it is alone
+      return this.join();
+    }
     this.#resign();
     this.#take({ t: "lead" }); // somebody else does
     this.#queue();
