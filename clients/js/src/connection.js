@@ -50,6 +50,7 @@ export class Connection {
   #looked = 0;
   #patience = 0;
   #reason;
+  #reset = null; // where an opening begins anew, until that is told
 
   /** `on.frame(frame)`; `on.state(state, why)`; `on.refused(status, problem)`: not tried again. */
   constructor(options, on) {
@@ -152,7 +153,12 @@ export class Connection {
     }
     if (type === "stream.end") this.#reason = data.reason;
     const [turn, before] = [this.#turn, this.place];
-    if (id) this.place = id;
+    if (type === "stream.open" && data.mode === "reset") {
+      this.#reset = id; // cut off now, the next connection has to tell of it
+    } else if (id || type === "stream.reset") {
+      this.place = id || this.#reset || this.place;
+      this.#reset = null;
+    }
     this.#on.frame(frame, before);
     if (turn !== this.#turn) return; // who heard it closed us
     if (type === "stream.open" && data.mode === "resumed" && data.missed !== 0) {
@@ -183,6 +189,7 @@ export class Connection {
   }
 
   #lost() {
+    if (this.#reset) return this.#ended({}); // the browser would go on behind it
     this.#shut();
     this.#becomes("offline", { reason: this.#reason ?? "cut" });
     this.#wait(COMING_BACK_MS, () => this.#ended({}));
@@ -208,7 +215,7 @@ export class Connection {
 
   #shut() {
     if (this.#openedAt && Date.now() - this.#openedAt > STEADY_MS) this.#failures = 0;
-    this.#openedAt = null;
+    this.#openedAt = this.#reset = null;
   }
 
   #wait(ms, then) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { test } from "node:test";
+import { EventSource } from "eventsource";
 import { Client, follow, Parser } from "../../../clients/js/index.js";
 import { pause } from "../../../clients/js/src/backoff.js";
 import { earliest, heard, newer } from "../../../clients/js/src/place.js";
@@ -207,4 +208,34 @@ test("client: who closes it while it looks into a refusal opens nothing any more
     await new Promise((resolve) => setTimeout(resolve, 500));
   });
   assert.deepEqual(asked.map((channels) => channels.length), [2, 1, 1]);
+});
+
+const reset = (way) => async () => {
+  const asked = [];
+  const answer = (request, response) => {
+    const query = new URL(request.url, "http://here/").searchParams;
+    const place = request.headers["last-event-id"] ?? query.get("last_event_id");
+    asked.push(place);
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    const mode = place === "a-1" ? "reset" : "resumed";
+    response.write(`id: b-5\nevent: stream.open\ndata: {"mode": "${mode}", "cursor": "b-5"}\n\n`);
+    if (mode === "resumed") response.write("event: Noted\ndata: {}\n\n");
+    else if (asked.length > 1) response.write('id: b-5\nevent: stream.reset\ndata: {"reason": "epoch"}\n\n');
+    else response.end();
+  };
+  await answering(answer, async (url) => {
+    let following;
+    const told = await new Promise((resolve) => {
+      following = follow("streams/", { Noted: resolve }, { url, way, after: "a-1", onReset: resolve });
+    });
+    following.close();
+    assert.deepEqual([asked, told], [["a-1", "a-1"], { reason: "epoch", place: "b-5" }]);
+  });
+};
+
+test("follow: of a reset that is cut off in its beginning the next connection tells", reset("fetch"));
+
+test("follow: and so it does by an EventSource, which goes on by itself", async () => {
+  globalThis.EventSource = EventSource;
+  await reset("eventsource")().finally(() => delete globalThis.EventSource);
 });
