@@ -38,9 +38,6 @@ class _NowhereElse(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_NowhereElse)
-
-
 def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
     """Append events with an API key; return their ids in the log.
 
@@ -56,10 +53,11 @@ def append(url: str, key: str, *events: dict[str, Any]) -> list[str]:
         data=json.dumps({"events": named}).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
+    opener = urllib.request.build_opener(_NowhereElse)
     for attempt in range(1, TRIES + 1):
         told = 0
         try:
-            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return _ids(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -36,6 +36,7 @@ REPORT_SECONDS = 1.0  # between two reports
 ROUND = 8  # reports in which every place is said to be kept: well within KEEP_SECONDS
 LOOKS = 5  # reports in which every connection of a user is looked at, whether its peer is still there
 ANSWER_SECONDS = 1.0  # longest that a report waits for Redis, to connect and to answer each
+LAST_SECONDS = 0.4  # for the last word of a process that stops; the hub does not wait for longer
 SAY_MS = 900  # between two frames of one item, at the least; below a second, which a report is not exact to
 NOBODY = ""  # stands at an item for those who are not to be shown there; Redis is not told
 AT_ONCE = 200  # people or places of one question: neither Redis nor the loop is held up by a crowd
@@ -161,13 +162,16 @@ class Reporter:
                 await asyncio.shield(turn)  # what it took, it says
                 await asyncio.sleep(max(REPORT_SECONDS / 2, REPORT_SECONDS - (time.monotonic() - began)))
         finally:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(ANSWER_SECONDS / 2):
-                    if turn is not None:
-                        await turn
-                    if self._name:
-                        await self._say_changes(client, last=True)  # who left with the drain
-            await client.aclose()
+            try:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(LAST_SECONDS):
+                        if turn is not None:
+                            with contextlib.suppress(Exception):
+                                await turn
+                        if self._name:
+                            await self._say_changes(client, last=True)  # who left with the drain
+            finally:
+                await client.aclose()
 
     async def _try(self, client: Any) -> None:
         try:

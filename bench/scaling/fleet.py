@@ -33,7 +33,7 @@ def measure(context: Context, costs: Mapping[str, float]) -> Iterator[Figure]:
     """Start ever more web processes, watch them, and publish; `costs` are those of the units found before."""
     idle: dict[int, Mapping[str, float]] = {}
     idle[0] = _watched(context, [])
-    with LogPublisher(context.deployment) as publisher, context.crowd() as crowd, ExitStack() as stack:
+    with LogPublisher(context.deployment) as publisher, ExitStack() as stack, context.crowd() as crowd:
         publisher.steady(CHANNELS, rate=RATE, seconds=0.5)  # warm
         servers: list[Server] = []
         for fleet in FLEETS:

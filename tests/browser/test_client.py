@@ -99,6 +99,7 @@ def test_a_server_that_was_killed_is_come_back_to(stack, open_app, way):
 STEADY = """(path) => {
   const { setTimeout } = window;
   const { now } = Date;
+  app.client.close();
   Object.assign(app, { waits: [], drawn: 0.001, ahead: 0 });
   window.setTimeout = (then, ms) => (app.waits.push(ms), setTimeout(then, ms));
   Math.random = () => app.drawn;

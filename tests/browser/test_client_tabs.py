@@ -173,14 +173,13 @@ def test_a_frame_that_may_neither_lock_nor_store_leads_itself(server, open_app, 
     app = open_app(at=server)
     app.page.evaluate(SANDBOX)
     frame = app.page.frames[-1]
+    app.page.context.route("**/streams/?*", lambda route: None)  # the service would not answer such a frame
 
     with app.page.expect_request("**/streams/?*"):
         frame.evaluate(before)
         frame.evaluate(LISTEN, [server, given])
 
     app.page.evaluate("document.querySelector('iframe').remove()")
-    assert [fault for fault in app.faults if "blocked by CORS" not in fault] == []
-    app.faults.clear()  # the service does not answer such a frame
 
 
 class Street:

@@ -443,29 +443,70 @@ def test_the_twins_client_ends_its_streams_too(monkeypatch):
     assert list(client.stream(["item:1"])) == []
 
 
+async def given_up(waiting: asyncio.Future[object]) -> None:
+    """Cancel a wait, as `wait_for` does whose time is up."""
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_who_waits_no_longer_may_ask_again_and_misses_nothing():
-    waits = asyncio.Event()
-    came: list[str | None] = []
+    waits, go_on = asyncio.Event(), asyncio.Event()
+    came: list[httpx.Request] = []
 
     async def content():
         yield OPEN + b"id: e-2\nevent: A\ndata: {}\n\n"
         waits.set()
-        await asyncio.Event().wait()
+        await go_on.wait()
+        yield b"id: e-3\nevent: B\ndata: {}\n\n"
 
     def answer(request: httpx.Request) -> httpx.Response:
-        came.append(request.headers.get("last-event-id"))
-        again = OPEN + b"id: e-3\nevent: B\ndata: {}\n\n"
-        return streaming(content() if len(came) == 1 else again)
+        came.append(request)
+        return streaming(content())
 
     async with AsyncClient("http://test", transport=httpx.MockTransport(answer)) as client:
         stream = client.stream(["item:1"])
         assert await anext(stream) == Event("A", {}, "e-2")
-        waiting = asyncio.create_task(anext(stream))  # as in wait_for, whose time is up
+        waiting = asyncio.ensure_future(anext(stream))
         await waits.wait()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert stream.state == "connecting"
+        await given_up(waiting)
+        assert stream.state == "live"
+        go_on.set()
         assert await anext(stream) == Event("B", {}, "e-3")
+        assert len(came) == 1, "by the same connection"
         await stream.aclose()
-    assert came == [None, "e-2"]
+
+
+async def test_who_waits_again_and_again_asks_a_service_that_is_full_no_sooner():
+    came: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        came.append(request)
+        return httpx.Response(503, headers={"retry-after": "25"})
+
+    async with AsyncClient("http://test", transport=httpx.MockTransport(answer)) as client:
+        stream = client.stream(["item:1"])
+        for _ in range(10):
+            waiting = asyncio.ensure_future(anext(stream))
+            await asyncio.wait([waiting], timeout=0.02)
+            await given_up(waiting)
+        assert len(came) == 1
+        await stream.aclose()
+
+
+async def test_who_gave_up_entering_a_stream_may_enter_it_again():
+    go_on = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await go_on.wait()
+        return streaming(OPEN + b"id: e-2\nevent: A\ndata: {}\n\n")
+
+    async with AsyncClient("http://test", transport=httpx.MockTransport(answer)) as client:
+        stream = client.stream(["item:1"])
+        entering = asyncio.ensure_future(stream.__aenter__())
+        await asyncio.wait([entering], timeout=0.02)
+        await given_up(entering)
+        go_on.set()
+        async with stream:
+            assert stream.state == "live"
+            assert await anext(stream) == Event("A", {}, "e-2")

@@ -42,6 +42,7 @@ async def test_it_is_deserted_when_nobody_is_there_nor_was_a_moment_ago(people, 
     """Else who polls would be nobody between two polls."""
     assert Audience(permitted=None).deserted()
     audience, there = people
+    monkeypatch.setattr("streams.audience.DESERTED_SECONDS", 600)
     assert not audience.deserted()
     for subscriber in there:
         audience.discard(subscriber)

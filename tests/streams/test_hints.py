@@ -233,6 +233,7 @@ async def test_a_process_that_stood_still_in_a_pause_does_not_take_that_for_sile
     listener = hints.Listener(lambda message: True, lambda: True, line)
     more = asyncio.ensure_future(listener.next())
     await asyncio.sleep(0)
+    listener._answered += 600  # soon enough, however slow this is
     listener.data_received(said(b"0"))
     assert not line.read
     time.sleep(0.5)

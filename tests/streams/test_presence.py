@@ -41,6 +41,7 @@ def shown(settings, nobody_is_shown, monkeypatch):
     monkeypatch.setattr(presence, "_paused_until", 0.0)
     monkeypatch.setattr(presence, "ANSWER_SECONDS", 20)
     monkeypatch.setattr(reporter, "ANSWER_SECONDS", 20)
+    monkeypatch.setattr(reporter, "LAST_SECONDS", 20)
     monkeypatch.setattr(reporter, "REPORT_SECONDS", 0.2)
     monkeypatch.setattr(reporter, "SAY_MS", 150)
     presence._client.cache_clear()
@@ -282,6 +283,8 @@ async def test_who_leaves_at_last_with_a_crowd_is_said_once(begin, world, monkey
 
         one.hub.presence._try = nothing  # so that the last report has all to say
         await over.wait()
+        await until(lambda: not (other.hub.presence._changed or other.hub.presence._unsaid))
+        monkeypatch.setattr(reporter, "SAY_MS", 60_000)
         heard, is_news = [], other.hub.presence.is_news
         other.hub.presence.is_news = lambda said: heard.append(said) or is_news(said)
         await crowd.aclose()

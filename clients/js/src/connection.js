@@ -201,7 +201,8 @@ export class Connection {
     const slept = now - this.#looked > LOOK_MS + SLEPT_MS && looked();
     this.#looked = now;
     const back = this.#way && now - this.#openedAt > RETURN_MS;
-    if (this.#openedAt && (slept || back || now - this.#heard > this.#patience)) this.renew(back);
+    const anew = (slept || back) && !this.#options.method; // what is sent once is left alone while it is heard
+    if (this.#openedAt && (anew || now - this.#heard > this.#patience)) this.renew(back);
   }
 
   #leave() {

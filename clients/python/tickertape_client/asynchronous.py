@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -134,6 +134,7 @@ class AsyncStream:
         self._client = client
         self._following = following
         self._items = self._run()
+        self._reading: asyncio.Future[Event | Reset | None] | None = None
         self._ahead: list[Event | Reset] = []
 
     @property
@@ -148,10 +149,9 @@ class AsyncStream:
 
     async def __aenter__(self) -> Self:
         """Connect, and wait until the stream is open: what happens from now on will come."""
-        async for item in self._items:
-            if item is None:
-                break
-            self._ahead.append(item)
+        with suppress(StopAsyncIteration):
+            while (item := await self._next()) is not None:
+                self._ahead.append(item)
         return self
 
     async def __aexit__(
@@ -165,23 +165,29 @@ class AsyncStream:
     async def __anext__(self) -> Event | Reset:
         if self._ahead:
             return self._ahead.pop(0)
+        while (item := await self._next()) is None:
+            pass
+        return item
+
+    async def _next(self) -> Event | Reset | None:
+        # In a task of its own: who gives up waiting gives up neither the connection nor the pause before it.
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._items))
+        await asyncio.wait([self._reading])
+        reading, self._reading = self._reading, None
         try:
-            while (item := await anext(self._items)) is None:
-                pass
-        except asyncio.CancelledError:
-            # A wait that is given up ends the generator, not the stream: the next goes on from the cursor.
-            self._items = self._run()
-            if not self._following.over:
-                self._following.state = "connecting"
-            raise
+            return reading.result()
         except RuntimeError:  # httpx's, of a client that was closed meanwhile
             if self._client.http.is_closed:
                 raise StopAsyncIteration from None
             raise
-        return item
 
     async def aclose(self) -> None:
         """Leave."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
         await self._items.aclose()
 
     async def _run(self) -> AsyncGenerator[Event | Reset | None]:

@@ -34,6 +34,7 @@ class Following:
         self.renew = False  # the token was refused, or ran out: connect with another one
         self._renewable = renewable  # there is somebody to ask for one
         self._renewed = False
+        self._met = False  # the service itself has answered
         self._retry = FIRST_SECONDS
         self._failures = 0
         self._ended: str | None = None
@@ -59,16 +60,18 @@ class Following:
     def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether a stream follows; if not, wait and ask again, or it is over.
 
-        Raises Refused for what would be refused again. The body is that of any status but 200. A page in
-        place of a stream is of a network to log in to: it passes.
+        Raises Refused for what would be refused again. The body is that of any status but 200. A page or a
+        redirection in place of a stream is of a network to log in to, and passes; before the service was ever
+        met, it is of a wrong address.
         """
         if status == 200 and headers.get("content-type", "").partition(";")[0].strip() == "text/event-stream":
+            self._met = True
             return True
         if status == 204:
             self.state = "over"
         elif status == 401 and self._renewable and not self._renewed:
             self.renew, self._wait = True, 0.0
-        elif passes(status):
+        elif passes(status) and (self._met or status >= 400):
             self._wait = retry_after(headers)
         else:
             self.state = "over"

@@ -138,10 +138,9 @@ class Stream:
 
     def __enter__(self) -> Self:
         """Connect, and wait until the stream is open: what happens from now on will come."""
-        for item in self._items:
-            if item is None:
-                break
-            self._ahead.append(item)
+        with contextlib.suppress(StopIteration):
+            while (item := self._next()) is not None:
+                self._ahead.append(item)
         return self
 
     def __exit__(
@@ -155,14 +154,17 @@ class Stream:
     def __next__(self) -> Event | Reset:
         if self._ahead:
             return self._ahead.pop(0)
+        while (item := self._next()) is None:
+            pass
+        return item
+
+    def _next(self) -> Event | Reset | None:
         try:
-            while (item := next(self._items)) is None:
-                pass
+            return next(self._items)
         except RuntimeError:  # httpx's, of a client that was closed meanwhile
             if self._client.http.is_closed:
                 raise StopIteration from None
             raise
-        return item
 
     def close(self) -> None:
         """Leave; from another thread too, whose wait for the next event then ends the iteration."""

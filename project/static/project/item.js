@@ -113,6 +113,7 @@ export class ItemView {
 
   #later() {
     clearTimeout(this.#timer);
+    if (this.#feed.state === REFUSED) return;
     this.#timer = setTimeout(() => this.#loadItem(), pause(this.#failures));
     this.#failures += 1;
   }

@@ -14,6 +14,7 @@ import { Panel } from "./panel.js";
 import { LIVE, LOADING, RECONNECTING, REFUSED } from "./wire.js";
 
 const BARS = ["M6 4.500h12a3 3 0 0 1 0 6H6a3 3 0 0 1 0-6zm0 9h12a3 3 0 0 1 0 6H6a3 3 0 0 1 0-6z", "M6.500 7.500h8m-8 9h3"];
+const SOON_MS = 60_000; // in which who asks again means the same
 const PAGE = 10;
 const MOST_FOLLOWED = 20; // a stream takes 50 channels, and has others to carry
 const SPOKEN_MS = 15_000; // between two words about a job's progress: it must not talk over the page
@@ -118,8 +119,11 @@ export class Jobs {
       }
     },
     again: async ({ id, name, params }) => {
-      // The very same until it succeeds: an answer that broke off may have been of a job that was started.
-      if (!this.#asked.has(id)) this.#asked.set(id, [name, params, freshKey()]);
+      // The very same, soon after: an answer that broke off may have been of a job that was started.
+      if (!this.#asked.has(id)) {
+        this.#asked.set(id, [name, params, freshKey()]);
+        setTimeout(() => this.#asked.delete(id), SOON_MS);
+      }
       await this.#start(...this.#asked.get(id));
       this.#asked.delete(id);
     },

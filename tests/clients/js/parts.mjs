@@ -98,16 +98,19 @@ test("backoff: a `Retry-After` that is a date is no time to wait", async () => {
   const waits = [];
   globalThis.setTimeout = (then, ms) => (waits.push(ms), setTimeout(then, ms));
   const answer = (_, response) => response.writeHead(503, { "Retry-After": new Date().toUTCString() }).end();
-  await answering(answer, async (url) => {
-    const failed = [];
-    let following;
-    await new Promise((resolve) => {
-      const onState = (state) => state === "offline" && failed.push(state) === 2 && resolve();
-      following = follow("streams/", {}, { url, way: "fetch", onState });
+  try {
+    await answering(answer, async (url) => {
+      const failed = [];
+      let following;
+      await new Promise((resolve) => {
+        const onState = (state) => state === "offline" && failed.push(state) === 2 && resolve();
+        following = follow("streams/", {}, { url, way: "fetch", onState });
+      });
+      following.close();
     });
-    following.close();
-  });
-  globalThis.setTimeout = setTimeout;
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
   assert.ok(waits.every((ms) => ms >= 0), `${waits}`);
 });
 
@@ -185,6 +188,42 @@ test("follow: a request with a method is sent once, also where its answer falls 
     assert.deepEqual(states.slice(0, 2), [["live", undefined], ["over", "cut"]]);
   });
   assert.equal(sent, 1);
+});
+
+test("follow: who slept over a request with a method keeps what is heard still", async () => {
+  const [{ now }, { setInterval }] = [Date, globalThis];
+  let look;
+  let ahead = 0;
+  Date.now = () => now() + ahead;
+  globalThis.setInterval = (then) => void (look = then);
+  let response;
+  const answer = (_, given) => {
+    response = given;
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write("event: start\ndata: {}\n\n");
+  };
+  const heard = [];
+  try {
+    await answering(answer, async (url) => {
+      let following;
+      await new Promise((resolve) => {
+        const start = () => {
+          heard.push("start");
+          ahead = 40_000;
+          look();
+          response.end("event: done\ndata: {}\n\n");
+        };
+        const done = () => heard.push("done");
+        const onState = (state) => state === "over" && resolve();
+        following = follow("jobs/", { start, done }, { url, method: "POST", body: "{}", onState });
+      });
+      following.close();
+    });
+  } finally {
+    Date.now = now;
+    globalThis.setInterval = setInterval;
+  }
+  assert.deepEqual(heard, ["start", "done"]);
 });
 
 test("client: who closes it while it looks into a refusal opens nothing any more", async () => {
