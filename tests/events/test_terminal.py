@@ -108,7 +108,7 @@ def test_ctrl_c_says_how_to_go_on_wherever_it_comes_and_nothing_is_missed_or_com
     while len(got) < 300:
         rounds += 1
         number = signal.SIGTERM if rounds % 2 else signal.SIGINT
-        after = min(5, 300 - len(got))
+        after = min(20, 300 - len(got))  # each round starts a process
         lines, said = cut_short("tail", "item:1", "--from", place, "--json", after=after, number=number)
         got += ns(lines)
         place = re.fullmatch(r"-- go on with --from (\S+)\n", said)[1]
