@@ -121,8 +121,9 @@ export class Jobs {
     again: async ({ id, name, params }) => {
       // The very same, soon after: an answer that broke off may have been of a job that was started.
       if (!this.#asked.has(id)) {
-        this.#asked.set(id, [name, params, freshKey()]);
-        setTimeout(() => this.#asked.delete(id), SOON_MS);
+        const asked = [name, params, freshKey()];
+        this.#asked.set(id, asked);
+        setTimeout(() => this.#asked.get(id) === asked && this.#asked.delete(id), SOON_MS); // not a later one
       }
       await this.#start(...this.#asked.get(id));
       this.#asked.delete(id);
