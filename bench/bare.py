@@ -40,7 +40,7 @@ router = Router()
 def insert_events(request: HttpRequest, body: NewEvents) -> Status[Ids]:
     """Insert rows, all of them or none, by one statement."""
     rows = [(event.type, json.dumps(event.data), event.channels) for event in body.events]
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
             f"{INTO} {', '.join([ROW] * len(rows))} RETURNING id", [value for row in rows for value in row]
         )
@@ -64,14 +64,13 @@ def insert_comment(request: HttpRequest, item_id: int, body: NewComment) -> Stat
     """Insert a comment on an item that one may read."""
     user = user_of(request)
     made, now = uuid4(), timezone.now()
-    with transaction.atomic():
-        item: Item = items.get_item(user, item_id)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO bench_comment (id, item_id, author_id, text, created_at)"
-                " VALUES (%s, %s, %s, %s, %s)",
-                [made, item.pk, user.pk, body.text, now],
-            )
+    item: Item = items.get_item(user, item_id)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO bench_comment (id, item_id, author_id, text, created_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            [made, item.pk, user.pk, body.text, now],
+        )
     said = {"id": str(made), "item_id": str(item_id), "author_id": str(user.pk), "text": body.text}
     more = {"author_name": user.get_username(), "reply_to": None, "created_at": now, "edited_at": None}
     return Status(201, CommentOut.model_validate({**said, **more}))

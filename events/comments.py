@@ -20,7 +20,7 @@ from events.channels import item_channel
 from events.erasure import ERASED
 from events.errors import FieldError, Forbidden, Invalid, NotFound
 from events.fields import check_text
-from events.items import ItemDeleted, ItemForbidden, lock, may_read
+from events.items import ItemDeleted, ItemForbidden, lock, lock_readable, may_read
 from events.log import EventId, append, append_with
 from events.models import Comment, Item
 from events.readmodels import ReadModel
@@ -80,27 +80,45 @@ class CommentDeleted(EventType):
 # --- Verbs ----------------------------------------------------------------------------
 
 
-@transaction.atomic
 def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UUID | None = None) -> Comment:
     """Say something about an item that one may read; `reply_to` is a comment on the same item."""
     check_text(text, field="text", most=TEXT_MOST)
-    item = lock(item_id)
-    if not may_read(user, item):
-        raise ItemForbidden
-    if reply_to is not None and not Comment.objects.filter(pk=reply_to, item_id=item.pk).exists():
-        raise Invalid(errors=(FieldError("reply_to", "is not a comment on this item"),))
     event = CommentAdded(
         comment_id=str(uuid4()),
-        item_id=str(item.pk),
+        item_id=str(item_id),
         author_id=str(user.pk),
         author_name=user.get_username(),
         text=text,
         timestamp=int(time()),
         reply_to=None if reply_to is None else str(reply_to),
     )
+    # Most need no more than this: one statement, so that many who comment on one item hardly wait.
+    if reply_to is None and (comment := _add(user, event)):
+        return comment
+    with transaction.atomic():
+        item = lock(item_id)
+        if not may_read(user, item):
+            raise ItemForbidden
+        if reply_to is not None and not Comment.objects.filter(pk=reply_to, item_id=item.pk).exists():
+            raise Invalid(errors=(FieldError("reply_to", "is not a comment on this item"),))
+        comment = _add(user, event, known=True)
+        assert comment is not None  # noqa: S101 (the item is locked)
+        return comment
+
+
+def _add(user: AbstractBaseUser, event: CommentAdded, *, known: bool = False) -> Comment | None:
+    """Record that a comment was added to an item, if `items.lock_readable` finds it."""
     row = _row(event)
-    channels = [item_channel(item.pk)]
-    event_id = append_with(event, _ADD_SQL, list(row.values()), channels=channels, actor_id=user.pk)
+    item_id = row["item_id"]
+    event_id = append_with(
+        event,
+        subject=lock_readable(user, item_id, known=known),
+        row=(_ADD_SQL, list(row.values())),
+        channels=[item_channel(item_id)],
+        actor_id=user.pk,
+    )
+    if event_id is None:
+        return None
     # In the order of the model's fields.
     return Comment.from_db(DEFAULT_DB_ALIAS, _FIELDS, [{**row, "event_id": event_id}[n] for n in _FIELDS])
 

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Status
@@ -141,14 +140,15 @@ class _Known:
         return _uuid(job_id) in self.jobs
 
 
-@transaction.atomic
 def append_all(key: ApiKey, events: Sequence[NewEvent]) -> list[log.EventId]:
     """Append events in their order, all of them or none; return their ids.
 
     Raises KeyForbids, and Invalid or what is particular, each naming the event by its place.
     """
     known = _Known.of(events)
-    return log.append_all([_new(key, event, f"events.{place}", known) for place, event in enumerate(events)])
+    return log.append_alone(
+        [_new(key, event, f"events.{place}", known) for place, event in enumerate(events)]
+    )
 
 
 def _new(key: ApiKey, event: NewEvent, place: str, known: _Known) -> log.New:

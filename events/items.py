@@ -177,6 +177,9 @@ _FIELDS = [field.attname for field in Item._meta.concrete_fields]
 # By hand: every change of an item or of its comments begins so, and the ORM would take most of the time.
 _READ_SQL = f"SELECT {', '.join(_FIELDS)} FROM events_item"  # noqa: S608
 _LOCK_SQL = f"{_READ_SQL} WHERE id = %s FOR NO KEY UPDATE"
+_LOCK_READABLE_SQL = """
+SELECT id FROM events_item WHERE id = %s AND (%s OR visibility = 'public' OR owner_id = %s) FOR NO KEY UPDATE
+"""
 _SOME_SQL = f"{_READ_SQL} WHERE id = ANY (%s)"
 
 
@@ -199,6 +202,15 @@ def lock(item_id: int) -> Item:
     if row is None:
         raise ItemUnknown
     return _item(row)
+
+
+def lock_readable(user: AbstractBaseUser, item_id: int, *, known: bool = False) -> tuple[str, list[Any]]:
+    """Return SQL that locks an item, and its parameters, for a statement that does more with it.
+
+    It finds the item if it is `known` that the user may read it, or if the row alone says so, as it is
+    once it is locked. Members it does not find: who waited would see the members of before.
+    """
+    return _LOCK_READABLE_SQL, [item_id, known or _is_staff(user), user.pk]
 
 
 def _item(row: Sequence[Any]) -> Item:

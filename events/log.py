@@ -11,16 +11,19 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from json import dumps
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from django.conf import settings
 from django.db import connection, transaction
 from django.dispatch import Signal
 
-from events.channels import Channel, check_names, kind_of, kinds
+from events.channels import Channel
 from events.cursor import Cursor
-from events.errors import FieldError, PayloadInvalid, PayloadTooLarge, Unavailable
+from events.errors import Unavailable
+from events.new import New as New
+from events.new import new as new
+from events.new import new_raw as new_raw
 from events.pages import ALL_SQL as ALL_SQL
 from events.pages import CHANNELS_SQL as CHANNELS_SQL
 from events.pages import TYPES_SQL as TYPES_SQL
@@ -29,7 +32,7 @@ from events.pages import Entry as Entry
 from events.pages import EventId as EventId
 from events.pages import Page as Page
 from events.pages import page_of as page_of
-from events.registry import EventType, encode
+from events.registry import EventType
 
 T = TypeVar("T")
 
@@ -72,67 +75,6 @@ class Placed:
     page: Page | None = None
 
 
-class New(NamedTuple):
-    """An event that is to be recorded: what `append` takes, found to be in order."""
-
-    type: str
-    version: int
-    data: str
-    channels: list[Channel]
-    actor_id: int | None
-    caused_by: EventId | None
-    unique_key: str | None
-
-
-def new(
-    event: EventType,
-    *,
-    channels: Sequence[Channel],
-    actor_id: int | None = None,
-    caused_by: EventId | None = None,
-    unique_key: str | None = None,
-) -> New:
-    """Return an event as `append_all` takes it; raise what `append` raises."""
-    if event.transient:
-        raise TypeError(f"{event.name()} is transient: it is sent, not recorded")
-    # Who may read a channel relies on what the catalogue says of it; one that nobody may takes anything.
-    elsewhere = {kind_of(channel) for channel in channels} & (kinds().keys() - event.sent_on)
-    if event.sent_on and elsewhere:
-        raise TypeError(f"{event.name()} is not declared to be sent on channels of the kind {min(elsewhere)}")
-    return new_raw(
-        event.name(),
-        event.model_dump(mode="json"),
-        version=event.version,
-        channels=channels,
-        actor_id=actor_id,
-        caused_by=caused_by,
-        unique_key=unique_key,
-    )
-
-
-def new_raw(
-    name: str,
-    payload: dict[str, Any],
-    *,
-    channels: Sequence[Channel],
-    version: int = 1,
-    actor_id: int | None = None,
-    caused_by: EventId | None = None,
-    unique_key: str | None = None,
-) -> New:
-    """Return an event whose type is known by name only; else as `new`."""
-    data = encode(payload)
-    size = len(data.encode())
-    if size > settings.EVENTS_MAX_PAYLOAD_BYTES:
-        raise PayloadTooLarge(f"{name} holds {size} bytes; {settings.EVENTS_MAX_PAYLOAD_BYTES} is the most.")
-    addressed = sorted(set(channels))
-    check_names(addressed)
-    if not 1 <= len(addressed) <= settings.EVENTS_MAX_CHANNELS:
-        message = f"an event has 1 to {settings.EVENTS_MAX_CHANNELS} channels, not {len(addressed)}"
-        raise PayloadInvalid(errors=(FieldError("channels", message),))
-    return New(name, version, data, addressed, actor_id, caused_by, unique_key)
-
-
 def append(
     event: EventType,
     *,
@@ -153,19 +95,33 @@ def append(
 
 
 def append_with(
-    event: EventType, row: str, parameters: Sequence[Any], *, channels: Sequence[Channel], actor_id: int
-) -> EventId:
-    """Record one event and, by the same statement, the row that is folded from it; else as `append`.
+    event: EventType,
+    *,
+    subject: tuple[str, Sequence[Any]],
+    row: tuple[str, Sequence[Any]],
+    channels: Sequence[Channel],
+    actor_id: int,
+) -> EventId | None:
+    """Record one event and the row that is folded from it by one statement; else as `append`.
 
-    `row` inserts it, by a SELECT from `recorded`, whose `id` is the event's.
+    The `subject`, a SELECT with its parameters, locks the subject's row; where it finds none, nothing is
+    recorded and None returned. `row` inserts by a SELECT from `recorded`, whose `id` is the event's. The
+    statement is a transaction of its own, or part of the one that is open: alone it holds the subject's
+    lock while the database works, and not while a busy process comes round to its next word.
     """
-    _insist_on_a_transaction()
     made = new(event, channels=channels, actor_id=actor_id)
+    (locks, subjects), (folds, columns) = subject, row
     with connection.cursor() as cursor:
-        cursor.execute(_WITH_SQL.replace("ROW", row), [*made, *parameters])
-        (event_id,) = cursor.fetchone()
+        cursor.execute(
+            f"WITH subject AS ({locks}), recorded AS ({_GIVEN_SQL}), folded AS ({folds})"  # noqa: S608
+            " SELECT id FROM recorded",
+            [*subjects, *made, *columns],
+        )
+        found = cursor.fetchone()
+    if found is None:
+        return None
     announce()
-    return EventId(event_id)
+    return EventId(found[0])
 
 
 def append_raw(name: str, payload: dict[str, Any], *, channels: Sequence[Channel], **more: Any) -> EventId:
@@ -178,7 +134,7 @@ _INSERT = f"INSERT INTO events_event ({_COLUMNS})"
 _ONCE = "ON CONFLICT (unique_key) DO NOTHING RETURNING id, unique_key"
 _VALUES = "VALUES (%s, %s, %s, %s, %s, %s, %s)"
 _ONE_SQL = f"{_INSERT} {_VALUES} {_ONCE}"
-_WITH_SQL = f"WITH recorded AS ({_INSERT} {_VALUES} RETURNING id), folded AS (ROW) SELECT id FROM recorded"  # noqa: S608
+_GIVEN_SQL = f"{_INSERT} SELECT %s, %s, %s, %s, %s, %s, %s FROM subject RETURNING id"  # noqa: S608
 # Of all ways to hand many rows over, a document of them costs both sides the least.
 _MANY_SQL = f"""
 {_INSERT} SELECT {_COLUMNS} FROM ROWS FROM (json_to_recordset(%s::json) AS (
@@ -190,7 +146,23 @@ _MANY_SQL = f"""
 
 def append_all(news: Sequence[New]) -> list[EventId]:
     """Record events in their order, by one statement; return their ids. Else as `append`."""
-    _insist_on_a_transaction()
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("append inside the transaction that makes the change")
+    return _append_all(news)
+
+
+def append_alone(news: Sequence[New]) -> list[EventId]:
+    """Record events that no other change goes with, all or none; else as `append_all`.
+
+    Without unique keys they are one statement, which is a transaction of its own.
+    """
+    if all(made.unique_key is None for made in news):
+        return _append_all(news)
+    with transaction.atomic():
+        return _append_all(news)
+
+
+def _append_all(news: Sequence[New]) -> list[EventId]:
     ids: dict[int, EventId] = {}  # by place
     with connection.cursor() as cursor:
         while left := [place for place in range(len(news)) if place not in ids]:
@@ -213,11 +185,6 @@ def append_all(news: Sequence[New]) -> list[EventId]:
     if ids:
         announce()
     return [ids[place] for place in range(len(news))]
-
-
-def _insist_on_a_transaction() -> None:
-    if not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("append inside the transaction that makes the change")
 
 
 def used(keys: Iterable[str]) -> set[str]:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -35,6 +35,19 @@ def stored(ids):
 @transaction.atomic
 def append_all(*news):
     return log.append_all(news)
+
+
+@pytest.fixture
+def hinted():
+    """Count the hints that something was appended."""
+    heard = []
+
+    def hear(**_):
+        heard.append(True)
+
+    log.appended.connect(hear)
+    yield lambda: len(heard)
+    log.appended.disconnect(hear)
 
 
 @pytest.fixture
@@ -97,6 +110,80 @@ def test_they_belong_to_the_transaction(start):
 def test_many_are_one_statement(start, django_assert_num_queries):
     with transaction.atomic(), django_assert_num_queries(1):
         log.append_all([new(n, key=f"k{n}") for n in range(300)])
+
+
+def test_alone_they_need_no_transaction_around_them(start, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        ids = log.append_alone([new(1), new(2)])
+    assert stored(ids) == [1, 2]
+    with django_assert_num_queries(3):  # BEGIN, COMMIT: who has the key already takes another statement
+        log.append_alone([new(3, key="a")])
+    assert log.append_alone([new(4, key="a")]) == [Event.objects.get(unique_key="a").pk]
+
+
+@pytest.mark.parametrize("key", [None, "a"])
+def test_alone_they_are_all_there_or_none(start, key):
+    good, bad = new(1, key=key), new(2)._replace(version=2**15)  # more than its column takes
+    with pytest.raises(DataError):
+        log.append_alone([good, bad])
+
+    assert not Event.objects.filter(type="ManyTested").exists()
+
+
+# --- An event with the row that is folded from it --------------------------------------------------
+
+LOCKED = "SELECT 1 FROM events_logstate WHERE epoch IS NOT NULL AND %s FOR SHARE"
+TAKEN = "INSERT INTO events_allowance (subject, spent_until) SELECT %s || recorded.id, now() FROM recorded"
+
+
+def append_with(subject, row=(TAKEN, ["row "])):
+    return log.append_with(ManyTested(n=1), subject=(LOCKED, [subject]), row=row, channels=[A], actor_id=7)
+
+
+def rows():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT subject FROM events_allowance WHERE subject LIKE 'row %'")
+        return [subject for (subject,) in cursor.fetchall()]
+
+
+def test_with_its_row_it_is_one_statement(start, django_assert_num_queries, hinted):
+    with django_assert_num_queries(1):
+        event_id = append_with(True)
+
+    assert rows() == [f"row {event_id}"]
+    row = Event.objects.get(pk=event_id)
+    assert (row.type, row.channels, row.actor_id) == ("ManyTested", [A], 7)
+    assert hinted() == 1
+
+
+def test_where_there_is_no_subject_nothing_is_recorded(start, hinted):
+    assert append_with(False) is None
+
+    assert not Event.objects.filter(type="ManyTested").exists()
+    assert rows() == []
+    assert hinted() == 0
+
+
+def test_without_its_row_there_is_no_event(start, hinted):
+    with pytest.raises(DataError):
+        append_with(
+            True,
+            (TAKEN.replace("%s", "left(%s, 1 / (SELECT count(*) FROM subject WHERE FALSE)::int)"), ["row "]),
+        )
+
+    assert not Event.objects.filter(type="ManyTested").exists()
+    assert hinted() == 0
+
+
+def test_with_its_row_it_belongs_to_the_transaction_that_is_open(start, hinted):
+    with transaction.atomic():
+        append_with(True)
+        assert hinted() == 0
+        transaction.set_rollback(True)
+
+    assert not Event.objects.filter(type="ManyTested").exists()
+    assert rows() == []
+    assert hinted() == 0
 
 
 # --- What is plain is not looked at twice ---------------------------------------------------------

@@ -240,6 +240,68 @@ def test_a_comment_that_waited_for_its_authors_removal_is_refused(users, secret,
     assert not Comment.objects.exists()
 
 
+def test_a_comment_that_waited_until_its_item_was_closed_is_refused(users, item, held, background):
+    with held(lambda: items.change_item(users.alice, item.pk, visibility="members")):
+        late = background(lambda: comments.add_comment(users.bob, item.pk, text="One more thing"))
+        until_someone_waits()
+    with pytest.raises(ItemForbidden):
+        late.result(20)
+
+    assert types_on(f"item:{item.pk}") == ["ItemCreated", "ItemChanged"]
+    assert not Comment.objects.exists()
+
+
+def test_a_comment_that_waited_until_its_author_was_no_longer_the_owner_is_refused(
+    users, secret, held, background
+):
+    with held(lambda: items.change_item(users.alice, secret.pk, owner_id=users.bob.pk)):
+        late = background(lambda: comments.add_comment(users.alice, secret.pk, text="My own"))
+        until_someone_waits()
+    with pytest.raises(ItemForbidden):
+        late.result(20)
+
+    assert not Comment.objects.exists()
+
+
+def test_a_comment_that_waited_until_its_item_was_gone_finds_none(users, item, held, background):
+    with held(lambda: items.delete_item(users.alice, item.pk)):
+        late = background(lambda: comments.add_comment(users.bob, item.pk, text="One more thing"))
+        until_someone_waits()
+    with pytest.raises(ItemUnknown):
+        late.result(20)
+
+    assert types_on(f"item:{item.pk}") == ["ItemCreated", "ItemDeleted"]
+
+
+@pytest.mark.parametrize("opened", ["to its author", "to all"])
+def test_a_comment_that_waited_until_its_item_was_opened_is_made(users, secret, held, background, opened):
+    def to_its_author():
+        items.add_member(users.alice, secret.pk, member_id=users.carol.pk)
+
+    def to_all():
+        items.change_item(users.alice, secret.pk, visibility="public")
+
+    with held(to_all if opened == "to all" else to_its_author):
+        late = background(lambda: comments.add_comment(users.carol, secret.pk, text="At last"))
+        # Only where the item is locked: who is refused at sight, by what was, need not wait.
+        until_someone_waits()
+    late.result(20)
+
+    assert Comment.objects.get().text == "At last"
+
+
+def test_a_reply_that_waited_until_what_it_answers_was_gone_is_refused(users, comment, held, background):
+    with held(lambda: comments.delete_comment(users.bob, comment.pk)):
+        reply = background(
+            lambda: comments.add_comment(users.carol, comment.item_id, text="Re", reply_to=comment.pk)
+        )
+        until_someone_waits()
+    with pytest.raises(Invalid):
+        reply.result(20)
+
+    assert not Comment.objects.exists()
+
+
 def test_a_rolled_back_verb_leaves_neither_event_nor_row(users, item):
     with transaction.atomic():
         comments.add_comment(users.bob, item.pk, text="never")
@@ -253,6 +315,8 @@ def test_ids_are_uuids_that_nobody_can_count(users, comment):
     assert UUID(str(comment.pk)).version == 4
 
 
-def test_adding_asks_the_database_for_no_more_than_it_needs(users, item, django_assert_num_queries):
-    with django_assert_num_queries(4):  # BEGIN, lock, event with comment, COMMIT
+def test_adding_asks_the_database_for_no_more_than_it_needs(users, item, secret, django_assert_num_queries):
+    with django_assert_num_queries(1):  # in which it locks, checks, records and folds
         comments.add_comment(users.bob, item.pk, text="quick")
+    with django_assert_num_queries(6):  # that, BEGIN, the lock, whether a member, event with comment, COMMIT
+        comments.add_comment(users.bob, secret.pk, text="a member's")
