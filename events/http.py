@@ -43,8 +43,32 @@ logger = logging.getLogger(__name__)
 Middleware = TypeVar("Middleware", bound=Callable[..., Any])
 
 
+def around(
+    get_response: Callable[[HttpRequest], Any],
+    *,
+    before: Callable[[HttpRequest], HttpResponseBase | None] = lambda _: None,
+    after: Callable[[HttpRequest, HttpResponseBase], HttpResponseBase] = lambda _, response: response,
+) -> Callable[[HttpRequest], Any]:
+    """Return a middleware that does little: in the loop for streams, in a request's thread for the rest.
+
+    `before` may answer in place of what is inside of it; `after` has every answer.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def middleware(request: HttpRequest) -> HttpResponseBase:
+            response = before(request)
+            return after(request, await get_response(request) if response is None else response)
+    else:
+
+        def middleware(request: HttpRequest) -> HttpResponseBase:  # type: ignore[misc]
+            response = before(request)
+            return after(request, get_response(request) if response is None else response)
+
+    return middleware
+
+
 def threadless(middleware: Middleware) -> Middleware:
-    """Declare that a middleware is asynchronous and asks neither a thread nor the database for anything.
+    """Declare that a middleware can be asynchronous, and then asks for neither a thread nor the database.
 
     While all are, streams open without one.
     """
@@ -131,16 +155,7 @@ def of_status(status: int) -> TickertapeError:
 @sync_and_async_middleware
 def problems(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Give the framework's own 4xx and 5xx (404, 405, 400 for a host, 403 for CSRF) our form."""
-    if iscoroutinefunction(get_response):
-
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            return _in_our_form(request, await get_response(request))
-    else:
-
-        def middleware(request: HttpRequest) -> HttpResponseBase:  # type: ignore[misc]
-            return _in_our_form(request, get_response(request))
-
-    return middleware
+    return around(get_response, after=_in_our_form)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

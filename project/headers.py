@@ -4,13 +4,14 @@ Django's own middleware says nosniff, the referrer, the opener and HSTS; here is
 Mozilla's guidelines ask for. A view that needs more says so itself, as the page does.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import async_only_middleware
+from django.utils.decorators import sync_and_async_middleware
 
-from events.http import threadless
+from events.http import around, threadless
 
 # Of JSON, problems and streams nothing is to be shown, run or framed.
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
@@ -34,20 +35,17 @@ COMMON = {
     "Cross-Origin-Resource-Policy": "same-origin",  # for what is embedded; CORS is another door
 }
 
-Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-
 
 @threadless
-@async_only_middleware
-def headers(get_response: Next) -> Next:
+@sync_and_async_middleware
+def headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Put the headers on every answer, streams and refusals too."""
+    return around(get_response, after=_with_headers)
 
-    async def middleware(request: HttpRequest) -> HttpResponseBase:
-        response = await get_response(request)
-        policy = OUR_FILES if request.path_info.startswith(PAGES) else NOTHING
-        response.headers.setdefault("Content-Security-Policy", policy)
-        for name, value in COMMON.items():
-            response.headers.setdefault(name, value)
-        return response
 
-    return middleware
+def _with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    policy = OUR_FILES if request.path_info.startswith(PAGES) else NOTHING
+    response.headers.setdefault("Content-Security-Policy", policy)
+    for name, value in COMMON.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -5,16 +5,16 @@ origin must be in CSRF_TRUSTED_ORIGINS as well. Anybody else's gets no header, a
 the answer from it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from django.utils.decorators import async_only_middleware
+from django.utils.decorators import sync_and_async_middleware
 
-from events.http import threadless
+from events.http import around, threadless
 
 PREFLIGHT_SECONDS = 600  # for which a browser remembers the answer; Chromium allows 7200
 PATHS = ("/api/", "/streams/")
@@ -23,36 +23,42 @@ METHODS = "GET, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-CSRFToken"
 RESPONSE_HEADERS = "Retry-After"
 
-Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-
 
 @threadless
-@async_only_middleware
-def cors(get_response: Next) -> Next:
+@sync_and_async_middleware
+def cors(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Say on every answer of the API and the streams, also refusals, who may read it (Fetch, 3.3)."""
+    return around(get_response, before=_preflight, after=_with_cors)
 
-    async def middleware(request: HttpRequest) -> HttpResponseBase:
-        if not settings.CORS_ALLOWED_ORIGINS or not request.path_info.startswith(PATHS):
-            return await get_response(request)
-        origin = request.headers.get("Origin", "")
-        allowed = origin in settings.CORS_ALLOWED_ORIGINS
-        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        response: HttpResponseBase
-        if allowed and preflight:
-            response = HttpResponse(status=204)
-            response["Access-Control-Allow-Methods"] = METHODS
-            response["Access-Control-Allow-Headers"] = REQUEST_HEADERS
-            response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
-        else:
-            response = await get_response(request)
+
+def _preflight(request: HttpRequest) -> HttpResponse | None:
+    """Answer a browser that asks whether an allowed page may ask."""
+    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    if not asked or not _concerns(request) or not _is_allowed(request):
+        return None
+    response = HttpResponse(status=204)
+    response["Access-Control-Allow-Methods"] = METHODS
+    response["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+    response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+    return response
+
+
+def _with_cors(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    if _concerns(request):
         patch_vary_headers(response, ["Origin"])  # or a cache would give one origin's answer to another
-        if allowed:
-            response["Access-Control-Allow-Origin"] = origin
-            response["Access-Control-Allow-Credentials"] = "true"
-            response["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
-        return response
+        if _is_allowed(request):
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
+    return response
 
-    return middleware
+
+def _concerns(request: HttpRequest) -> bool:
+    return bool(settings.CORS_ALLOWED_ORIGINS) and request.path_info.startswith(PATHS)
+
+
+def _is_allowed(request: HttpRequest) -> bool:
+    return request.headers.get("Origin", "") in settings.CORS_ALLOWED_ORIGINS
 
 
 class FromOurPages:

@@ -2,9 +2,10 @@
 
 A request is finished first (connections closed, thread gone); then what it answered streams by itself.
 
-On Django's own way there a request changes threads a dozen times: for its middleware, for signals that look
-after database connections, for the view's questions. A stream's needs no thread, so it goes through the same
-middleware to the same view without one; only `request_started` and `request_finished` are not sent.
+On Django's own way there a request changes threads a dozen times: for each of its middleware, for signals
+that look after database connections, for the view. One for a stream needs no thread, so it goes through the
+same middleware to the same view without one; only `request_started` and `request_finished` are not sent. Any
+other goes through all of it in its thread.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ from django.conf import settings
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.messages.storage import default_storage
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
+from django.core.signals import request_started
 from django.db import close_old_connections
-from django.http import HttpRequest, HttpResponseBase
+from django.http import FileResponse, HttpRequest, HttpResponseBase
 from django.urls import set_script_prefix
 from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
@@ -71,7 +74,7 @@ class _Base(ASGIHandler):
 
 
 class Handler(_Base):
-    """Serves every request."""
+    """Serves every request: in one thread, but for streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +82,11 @@ class Handler(_Base):
         # connection; in the loop, all that a request is made of.
         self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self._direct = Direct() if Direct.is_possible() else None
+        self._long_way = _Base()
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Chain the middleware so that a thread goes through it, as where there is no loop."""
+        super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request; then its stream, if that is what it answered."""
@@ -89,9 +97,54 @@ class Handler(_Base):
             await self._direct(scope, connection.receive, connection)
         else:
             async with self._opening:
-                await super().__call__(scope, connection.receive, connection)
+                await self._long_way(scope, connection.receive, connection)
         if connection.response is not None and not connection.over:
             await connection.response.stream(connection)
+
+    async def handle(self, scope: Any, receive: Receive, send: Any) -> None:
+        """Serve one request: as Django does, with one change of thread, and back before anything is sent."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        try:
+            set_script_prefix(get_script_prefix(scope))
+            request, response = self.create_request(scope, body)
+            if request is not None:
+                response = await sync_to_async(self._answer)(scope, request)
+            if response.streaming and not isinstance(response, Outliving):
+                await self._send_while_there(response, receive, send)
+            else:
+                await self.send_response(response, send)
+            if response.streaming:
+                await sync_to_async(response.close)()
+        finally:
+            body.close()
+
+    def _answer(self, scope: Any, request: HttpRequest) -> HttpResponseBase:
+        request_started.send(sender=type(self), scope=scope)
+        response: HttpResponseBase = self.get_response(request)
+        response._handler_class = type(self)  # type: ignore[attr-defined]
+        if isinstance(response, FileResponse):
+            response.block_size = self.chunk_size
+        if not response.streaming:
+            response.close()  # which sends `request_finished`: its connection is another's from here
+        return response
+
+    async def _send_while_there(self, response: HttpResponseBase, receive: Receive, send: Any) -> None:
+        """Send what goes on for a while, until its client leaves."""
+        tasks = [
+            asyncio.create_task(self.send_response(response, send)),
+            asyncio.create_task(self.listen_for_disconnect(receive)),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(sent, Exception):
+            raise sent
 
 
 class Direct(_Base):
