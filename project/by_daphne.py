@@ -117,12 +117,12 @@ class Gate:
 class Sink:
     """A connection without Daphne: written to past Twisted, which is asked where the kernel has no room."""
 
-    __slots__ = ("_fd", "_owner", "_room", "is_full", "transport")
+    __slots__ = ("_owner", "_room", "fd", "is_full", "transport")
 
     def __init__(self, transport: Any, owner: "Owner") -> None:
         self._owner: Owner | None = owner
         self._room: asyncio.Future[None] | None = None
-        self._fd = transport.fileno()
+        self.fd = transport.fileno()
         self.is_full = waiting(transport) > 0
         transport.unregisterProducer()
         transport.bufferSize = 0  # paused is: the kernel did not take all
@@ -136,7 +136,7 @@ class Sink:
         """Send something, at once where the kernel has room."""
         if not self.is_full:
             try:
-                data = data[os.write(self._fd, data) :]
+                data = data[os.write(self.fd, data) :]
             except BlockingIOError:
                 pass
             except OSError:
@@ -158,7 +158,7 @@ class Sink:
 
     def outstanding(self) -> int:
         """Return the bytes written that the peer has not acknowledged."""
-        return waiting(self.transport) + unacknowledged(self._fd)
+        return waiting(self.transport) + unacknowledged(self.fd)
 
     def silent(self) -> bool:
         """Tell whether the peer seems to be lost."""
@@ -189,7 +189,7 @@ class Sink:
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """Hear that the connection is gone."""
-        self._fd = -1  # the number may soon be another's
+        self.fd = -1  # the number may soon be another's
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.lost()

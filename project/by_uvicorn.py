@@ -62,7 +62,7 @@ class AsyncioLink:
 class AsyncioSink(AsyncioLink, asyncio.Protocol):
     """A connection without uvicorn."""
 
-    __slots__ = ("_owner", "_paused", "_room", "write")
+    __slots__ = ("_owner", "_paused", "_room", "fd", "write")
 
     def __init__(self, transport: Any, owner: "Owner") -> None:
         super().__init__(transport)
@@ -70,6 +70,9 @@ class AsyncioSink(AsyncioLink, asyncio.Protocol):
         self.write: Callable[[bytes], None] = (
             transport.write
         )  # at once: nothing may wait, so what does pauses
+        # Of the loop's own, which closes it only once it has said that it is lost.
+        plain = transport.get_extra_info("ssl_object") is None
+        self.fd = transport.get_extra_info("socket").fileno() if plain else -1
         # What waits now may have been said before; that it waits no more is said in any case.
         self._paused = bool(transport.get_write_buffer_size())
         self._room: asyncio.Future[None] | None = None
@@ -106,6 +109,7 @@ class AsyncioSink(AsyncioLink, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Hear that the connection is gone."""
+        self.fd = -1
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.lost()

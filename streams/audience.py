@@ -29,7 +29,6 @@ DESERTED_SECONDS = 1.0  # without anybody; who polls is gone for a moment each t
 
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[Reader | None]]  # as they are now, if at all
 Hide = Callable[[Subscriber, bool], None]
-Write = Callable[[bytes], None]  # to one connection
 Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
 _EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
 
@@ -40,25 +39,25 @@ class Crowd(dict[Subscriber, None]):
     The kernel made their sockets in that order, too, and writes to them a tenth faster in it than in another.
     """
 
-    __slots__ = ("handed_at", "others", "parked", "writes")
+    __slots__ = ("handed_at", "others", "parked", "sinks")
 
     def __init__(self) -> None:
         super().__init__()
-        self.writes: list[Write] | None = None  # of who is parked, once somebody asked
-        self.parked: list[tuple[Subscriber, Sink]] = []  # they, then
+        self.sinks: list[Sink] | None = None  # of who is parked, once somebody asked
+        self.parked: list[Subscriber] = []  # they, then
         self.others: list[Subscriber] = []  # and the rest
         self.handed_at = 0.0  # when these were last written to, by the monotonic clock
 
-    def sort(self) -> list[Write]:
-        """Return the writes of who is parked; note who is, and who is not."""
-        self.parked, self.others, self.writes = [], [], []
+    def sort(self) -> list[Sink]:
+        """Return the sinks of who is parked; note who is, and who is not."""
+        self.parked, self.others, self.sinks = [], [], []
         for reader in self:
             if reader.outlet is None:
                 self.others.append(reader)
             else:
-                self.parked.append((reader, reader.outlet))
-                self.writes.append(reader.outlet.write)
-        return self.writes
+                self.parked.append(reader)
+                self.sinks.append(reader.outlet)
+        return self.sinks
 
 
 _NOBODY = Crowd()  # of most events that a process hears of: nobody there is ever added, or written to
@@ -116,7 +115,7 @@ class Audience:
             there = self._by.get(key)
             if there is not None:
                 there.pop(subscriber, None)
-                there.writes = None
+                there.sinks = None
                 if not there:
                     del self._by[key]
 
@@ -132,7 +131,7 @@ class Audience:
         """Hear that a subscriber was parked, or is no more."""
         for channel in subscriber.channels:
             if (crowd := self._by.get(("channel", channel))) is not None:
-                crowd.writes = None
+                crowd.sinks = None
 
     def handed_at(self, channels: Iterable[Channel]) -> float:
         """Return when the parked readers of some channels were last written to, all at once."""

@@ -52,8 +52,13 @@ class Owner(Protocol):
 
 
 class Sink(Protocol):
-    """A connection that was taken over from its server."""
+    """A connection that was taken over from its server.
 
+    While it is not full, `fd` may be written to past it, and only what the kernel did not take, or a fault,
+    be left to `write`. It is -1 without a socket, and without a connection: the number may be another's.
+    """
+
+    fd: int
     is_full: bool  # some of what was sent waits for the kernel
 
     def write(self, data: bytes, /) -> None:

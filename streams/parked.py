@@ -9,6 +9,7 @@ takes it first: what was pushed to a stream meanwhile goes out in one write. An 
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -67,27 +68,25 @@ class Parked:
         wire = sse.chunked(frames)
         if self.unsent or len(readers) > AT_ONCE or len(wire) > settings.STREAMS_WRITE_BYTES:
             return sum([reader.push(frames, first, last) for reader in readers])
-        writes = readers.sort() if readers.writes is None else readers.writes
+        sinks = readers.sort() if readers.sinks is None else readers.sinks
         parked, others = readers.parked, readers.others  # of now: a write may change one of them
-        failed: list[tuple[int, Exception]] = []
-        for number, write in enumerate(writes):
+        send, size, left = os.write, len(wire), []
+        for number, sink in enumerate(sinks):
             try:
-                write(wire)
-            except Exception as error:
-                failed.append((number, error))
+                taken = send(sink.fd, wire)
+            except OSError:
+                taken = 0  # there is no room, or nobody: its sink says which
+            if taken != size:
+                left.append((number, wire[taken:]))
         readers.handed_at = self.now()
-        for number, why in failed:
-            _give_up(*parked[number], why)
-        return len(writes) - len(failed) + sum([reader.push(frames, first, last) for reader in others])
+        failed = [number for number, rest in left if not _written(parked[number], sinks[number], rest)]
+        return len(sinks) - len(failed) + sum([reader.push(frames, first, last) for reader in others])
 
     @staticmethod
     def write(subscriber: "Subscriber", data: bytes) -> None:
         """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
         if (outlet := subscriber.outlet) is not None:
-            try:
-                outlet.write(sse.chunked(data))
-            except Exception as error:
-                _give_up(subscriber, outlet, error)
+            _written(subscriber, outlet, sse.chunked(data))
 
     def send(self) -> None:
         """Send what was pushed: at once, or, by a hub that is busy, with what else has come by now."""
@@ -149,11 +148,16 @@ class Parked:
         self.add(subscriber)
 
 
-def _give_up(subscriber: "Subscriber", outlet: "Sink", error: Exception) -> None:
-    """Cut off who missed something by now; soon, for the hub may be amid its readers."""
-    logger.error("A parked stream failed.", exc_info=error)
-    subscriber.live = False
-    subscriber.unpark()
-    loop = asyncio.get_running_loop()
-    loop.call_soon(subscriber.leave)
-    loop.call_soon(outlet.abort)
+def _written(subscriber: "Subscriber", outlet: "Sink", wire: bytes) -> bool:
+    """Write; where that fails cut off who missed something by now, soon: the hub may be amid its readers."""
+    try:
+        outlet.write(wire)
+    except Exception:
+        logger.exception("A parked stream failed.")
+        subscriber.live = False
+        subscriber.unpark()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(subscriber.leave)
+        loop.call_soon(outlet.abort)
+        return False
+    return True

@@ -18,6 +18,7 @@ class Pipe:
     def __init__(self, hub: Hub, *, room: int = 1) -> None:
         self.hub = hub
         self.room = room
+        self.fd = -1  # so all is written through this
         self.sent: list[tuple[bytes, Any, int]] = []
         self.is_full = False
         self.closed = False
