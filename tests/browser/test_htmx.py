@@ -10,6 +10,8 @@ from tests.test_end_to_end import comment, item_of
 
 STREAM = re.compile(r"/streams/items/")
 CUT = r"^\[object Event\]$"  # what the extension logs of a connection that broke
+PROBLEM = "application/problem+json"
+FAILED = "Response Status Error Code|htmx:(afterRequest|sendError)"
 
 
 @pytest.fixture
@@ -58,7 +60,11 @@ def test_comments_come_edited_and_go_as_html_and_nothing_else(server, alice, ite
 
     assert [url for kind, url in asked if kind in ("fetch", "xhr", "document")] == []
     scripts = tab.page.locator("script").evaluate_all("all => all.map(each => each.getAttribute('src'))")
-    assert [script.rpartition("/")[2] for script in scripts] == ["htmx-2.0.11.min.js", "sse-2.2.4.min.js"]
+    assert [script.rpartition("/")[2] for script in scripts] == [
+        "htmx-2.0.11.min.js",
+        "sse-2.2.4.min.js",
+        "faults.js",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +155,129 @@ def test_a_place_that_is_lost_loads_the_list_anew(server, alice, item, open_tab)
     comment(alice, item, "two")
 
     shows(tab, "one", "two")
+
+
+def test_a_list_that_could_not_be_loaded_anew_is_asked_for_again(server, alice, item, open_tab):
+    comment(alice, item, "one")
+    tab = open_tab("bob", "/", at=server)
+    lost = re.compile(r"last_event_id=[^\"&]*")
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            page = route.fetch()
+            route.fulfill(response=page, body=lost.sub("last_event_id=0000000000-1", page.text()))
+        elif len(asked) == 2:
+            route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
+        elif len(asked) == 3:
+            route.abort()
+        else:
+            route.continue_()
+
+    tab.page.route(re.compile("/demo/htmx/"), answer)
+    tab.page.goto(f"/demo/htmx/{item}/")
+    fault = tab.page.locator("#tape").get_by_role("alert")
+    expect(fault).to_have_text(re.compile(r"error \(502\)\. .*are asked for again"))
+    expect(fault).to_have_text(re.compile(r"cannot be reached\. .*are asked for again"))
+    expect(tab.page.locator("#tape")).not_to_have_attribute("sse-connect", re.compile("0000000000-1$"))
+    comment(alice, item, "two")
+
+    shows(tab, "one", "two")
+    expect(fault).to_have_text("")
+    assert len(asked) == 4
+    forgive(tab, FAILED)
+
+
+@pytest.mark.parametrize("by", ["the form", "a reset"])
+def test_who_is_logged_out_meanwhile_is_led_to_where_one_logs_in(item, open_tab, by):
+    tab = open_tab("bob", f"/demo/htmx/{item}/")
+    token = next(each["value"] for each in tab.page.context.cookies() if each["name"] == "csrftoken")
+    assert tab.page.request.delete("/api/session", headers={"X-CSRFToken": token}).ok
+
+    if by == "the form":
+        write(tab, "too late")
+    else:
+        tab.page.evaluate("htmx.trigger('#tape > [hx-get]', 'sse:stream.reset')")
+
+    expect(tab.page.get_by_role("heading", name="Log in")).to_be_visible()
+    assert tab.page.evaluate("location.pathname") == "/"
+    forgive(tab, CUT)
+
+
+def write(tab, text: str) -> None:
+    tab.page.get_by_label("Add a comment").fill(text)
+    tab.page.get_by_role("button", name="Comment").click()
+
+
+def lose_the_answer(tab) -> None:
+    """Have the next comment arrive, and its answer not."""
+
+    def lose(route):
+        route.fetch()
+        route.abort()
+
+    tab.page.route(re.compile("/demo/htmx/"), lose, times=1)
+
+
+def test_a_comment_that_is_sent_again_is_there_once(alice, item, open_tab):
+    tab = open_tab("bob", f"/demo/htmx/{item}/")
+    lose_the_answer(tab)
+
+    write(tab, "once")
+    shows(tab, "once")
+    expect(tab.page.locator("form").get_by_role("alert")).to_contain_text("cannot be reached")
+    tab.page.get_by_role("button", name="Comment").click()
+    expect(tab.page.get_by_label("Add a comment")).to_have_value("")
+    expect(tab.page.locator("form").get_by_role("alert")).to_have_text("")
+    tab.page.get_by_label("Add a comment").fill("twice clicked")
+    tab.page.get_by_role("button", name="Comment").dblclick()
+    expect(tab.page.get_by_label("Add a comment")).to_have_value("")
+    write(tab, "once")
+
+    shows(tab, "once", "twice clicked", "once")
+    listed = alice.get(f"/api/items/{item}/comments").json()["results"]
+    assert [each["text"] for each in listed] == ["once", "twice clicked", "once"]
+    forgive(tab, FAILED)
+
+
+def test_another_text_after_an_answer_that_was_lost_is_asked_about(item, open_tab):
+    tab = open_tab("bob", f"/demo/htmx/{item}/")
+    lose_the_answer(tab)
+    write(tab, "first")
+    shows(tab, "first")
+    expect(tab.page.locator("form").get_by_role("alert")).to_contain_text("cannot be reached")
+
+    write(tab, "second")
+    expect(tab.page.locator("form").get_by_role("alert")).to_contain_text("was added already")
+    expect(tab.page.get_by_label("Add a comment")).to_have_value("second")
+    tab.page.get_by_role("button", name="Comment").click()
+
+    shows(tab, "first", "second")
+    forgive(tab, FAILED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            {"status": 502, "content_type": "text/html", "body": "<h1>Bad gateway</h1>"},
+            r"error \(502\)\. Your text",
+        ),
+        ({"status": 403, "content_type": PROBLEM, "body": '{"detail": "Not you <b>."}'}, r"^Not you <b>\.$"),
+    ],
+)
+def test_why_a_comment_was_not_taken_is_said(item, open_tab, answer, words):
+    tab = open_tab("bob", f"/demo/htmx/{item}/")
+    tab.page.route(re.compile("/demo/htmx/"), lambda route: route.fulfill(**answer), times=1)
+
+    write(tab, "kept")
+    expect(tab.page.locator("form").get_by_role("alert")).to_have_text(re.compile(words))
+    expect(tab.page.get_by_label("Add a comment")).to_have_value("kept")
+    tab.page.get_by_role("button", name="Comment").click()
+
+    shows(tab, "kept")
+    forgive(tab, FAILED)
 
 
 def test_a_comment_is_written_by_its_form_and_refused_beside_its_field(server, item, open_tab):

@@ -1,5 +1,7 @@
 """Comments as they are made, and after a network was lost: promise 3 as a person sees it."""
 
+import re
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -116,6 +118,60 @@ def test_a_stream_that_the_browser_gave_up_is_opened_again(stack, open_tab):
     bob.is_live()
     comment(alice, item, "Here again")
     bob.shows("Here again")
+
+
+OURS = re.compile("/(api|streams)/")
+
+
+def proxy_answers(tab, status):
+    """Have something in between answer for the service; return what it was asked for."""
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        route.fulfill(status=status, content_type="text/html", body="<h1>Not here, not now</h1>")
+
+    tab.page.route(OURS, answer)
+    return asked
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_status_that_is_not_the_services_own_is_no_refusal(stack, network, open_tab, status):
+    alice = stack.login("alice")
+    item = item_of(alice)
+    bob = open_tab("bob", f"/items/{item}", at=network.url)
+    bob.is_live()
+    bob.mark()
+    asked = proxy_answers(bob, status)
+
+    network.cut()
+    network.restore()
+    counts = "/api/notifications/count"
+    eventually(lambda: len([url for url in asked if counts in url]) >= 2 or bob.page.wait_for_timeout(10))
+    bob.shows_light("reconnecting")
+    comment(alice, item, "Behind it")
+    bob.page.unroute(OURS)
+
+    bob.is_live()
+    bob.shows("Behind it")
+    assert bob.not_reloaded
+
+
+def test_an_item_that_a_proxy_does_not_find_is_asked_for_again(stack, open_tab):
+    alice = stack.login("alice")
+    item = item_of(alice, title="Found in the end")
+    comment(alice, item, "Here")
+    bob = open_tab()
+    bob.log_in("bob")
+    asked = proxy_answers(bob, 404)
+    bob.page.goto(f"/items/{item}")
+    mine = f"/api/items/{item}"
+    eventually(lambda: len([url for url in asked if mine in url]) >= 2 or bob.page.wait_for_timeout(10))
+    bob.page.unroute(OURS)
+
+    expect(bob.page.get_by_role("heading", name="Found in the end")).to_be_visible()
+    bob.shows("Here")
+    bob.is_live()
 
 
 def test_comments_that_cannot_be_loaded_are_tried_again(stack, open_tab):

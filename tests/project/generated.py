@@ -99,7 +99,7 @@ def _registry(packages: Mapping[str, tuple[int, int, int]]) -> bytes:
 @contextlib.contextmanager
 def running(*command: str | Path) -> Iterator[tuple[Iterator[str], subprocess.Popen[str]]]:
     """Run a program that says what it hears, line by line; it ends with the block."""
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as program:
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         try:
             yield (line.rstrip("\n") for line in program.stdout), program
         finally:

@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from events import comments, items
+from events.models import Comment
 from project.headers import OUR_FILES
 from tests.stack import ROOT
 
@@ -41,7 +42,8 @@ def test_the_page_loads_files_of_ours_and_writes_no_script_or_style_into_itself(
     assert answer["Content-Security-Policy"] == OUR_FILES
     assert "no-store" in answer["Cache-Control"]
     assert re.findall(r"<script(.*?)>(.*?)</script>", html, re.DOTALL) == [
-        (f' defer src="/static/vendor/htmx/{name}"', "") for name in PUBLISHED
+        *((f' defer src="/static/vendor/htmx/{name}"', "") for name in PUBLISHED),
+        (' defer src="/static/project/htmx/faults.js"', ""),
     ]
     assert not re.search(r"<style|\sstyle=|\son\w+=|<b>|hx-on", html)
     for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', html):
@@ -57,3 +59,29 @@ def test_what_one_may_not_read_or_do_is_refused(client, users, item):
     assert client.post(f"/demo/htmx/{hidden.pk}/", {"text": "x"}).status_code == 403
     assert client.get("/demo/htmx/999999/").status_code == 404
     assert client.put(f"/demo/htmx/{item.pk}/").status_code == 405
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def test_a_part_of_the_page_is_never_the_page_where_one_logs_in(client, item):
+    for ask in (client.get, client.post):
+        answer = ask(f"/demo/htmx/{item.pk}/", headers={"HX-Request": "true"})
+        assert (answer.status_code, answer["HX-Redirect"], answer.content) == (204, "/", b"")
+
+
+def test_each_form_has_a_key_of_its_own_and_a_key_one_effect(client, users, item):
+    client.force_login(users.bob)
+    path = f"/demo/htmx/{item.pk}/"
+    keys = []
+    for answer in (client.get(path), client.get(path), client.post(path, "text=other", content_type=FORM)):
+        keys += re.findall(r"""hx-headers='{"Idempotency-Key": "(\w{32})"}'""", answer.content.decode())
+    assert len(set(keys)) == 3
+
+    for _ in range(2):
+        client.post(path, "text=x", content_type=FORM, headers={"Idempotency-Key": keys[0]})
+    refused = client.post(path, "text=y", content_type=FORM, headers={"Idempotency-Key": keys[0]})
+
+    assert "was added already" in refused.content.decode()
+    assert keys[0] not in refused.content.decode()
+    assert [row.text for row in Comment.objects.order_by("event_id")] == ["other", "x"]

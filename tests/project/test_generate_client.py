@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +31,7 @@ from tests.project.generated import (
     tsc,
     write,
 )
-from tests.proxy import Proxy
+from tests.proxy import Pair, Proxy
 from tests.stack import ROOT, eventually
 from tests.test_end_to_end import comment, item_of
 
@@ -530,6 +531,65 @@ def test_elm_hears_what_happens(stack, server, tmp_path):
         alice.delete(f"/api/comments/{first}")
         assert {next(said), next(said)} == {"deleted", "enough"}
         assert process.wait(30) == 0
+
+
+class Refusing(Proxy):
+    """Answers 503 itself while it is told to, as a proxy does whose servers are away."""
+
+    away = False
+    refused = 0
+
+    def _passes(self, chunk: bytes, source: socket.socket, sink: socket.socket, pair: Pair) -> bool:
+        if self.away and source is pair[0]:
+            source.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            self.refused += 1
+            raise OSError
+        return True
+
+    def begin(self) -> None:
+        """Be away from now on."""
+        self.away = True
+        self.cut()
+        self.restore()
+
+
+def test_the_glue_comes_back_where_it_was_after_a_status_at_which_an_eventsource_gives_up(stack, server):
+    alice = stack.login("alice", server)
+    item = item_of(alice)
+    program = node.need(), HERE / "node/glue.mjs", node.MODULES, CLIENTS / "elm/tickertape.js"
+
+    with Refusing(server) as proxy, running(*program, proxy.url, cookie(alice)) as (lines, process):
+        said = (line for line in lines if line.startswith(("Comment", "stream.open")))
+        process.stdin.write(f'["item:{item}"]\n')
+        process.stdin.flush()
+        assert next(said) == "stream.open "
+        for number in range(2):
+            comment(alice, item, f"before {number}")
+            assert next(said) == f"CommentAdded before {number}"
+            refused = proxy.refused
+            proxy.begin()
+            comment(alice, item, f"meanwhile {number}")
+            eventually(lambda least=refused + 2: proxy.refused >= least)
+            proxy.away = False
+            assert next(said) == "stream.open "
+            comment(alice, item, f"after {number}")
+            assert next(said) == f"CommentAdded meanwhile {number}"
+            assert next(said) == f"CommentAdded after {number}"
+
+        refused = proxy.refused
+        proxy.begin()
+        eventually(lambda: proxy.refused > refused)
+        process.stdin.write("[]\n")
+        process.stdin.close()
+        assert process.wait(20) == 0  # nothing is open, and nothing waits
+        assert list(said) == []
+
+
+def test_the_glue_waits_longer_with_each_refusal_each_time_by_chance():
+    said = json.loads(node.run(HERE / "node/glue_waits.mjs", CLIENTS / "elm/tickertape.js"))
+
+    assert said["waits"] == [1000, 2000, 4000, 8000, 16000, 30000, 30000, 15000, 500]
+    assert said["urls"] == ["/streams/?channel=system", "/streams/?channel=system&last_event_id=%C3%A9-1"]
 
 
 # --- Whatever is in a catalogue ---------------------------------------------------------------------------

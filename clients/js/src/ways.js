@@ -135,10 +135,11 @@ export async function probe(at) {
   return found;
 }
 
-/** Read why there is no stream. */
+/** Read why there is no stream. Only a problem refuses it: what else answers so stands in between, and will pass. */
 async function refusal(response) {
   const retry = response.headers.get("Retry-After") * 1000;
-  return { status: response.status, problem: read(await response.text()), retry };
+  const ours = /^application\/problem\+json/.test(response.headers.get("Content-Type"));
+  return { status: ours || response.ok ? response.status : null, problem: read(await response.text()), retry };
 }
 
 /** Run until it is over or stopped; return how to stop. */

@@ -5,20 +5,42 @@
  *     tickertape(Elm.Main.init());
  *
  * `Tickertape.Ports.listen` says which channels are wanted: one that is new is opened, one that is not
- * named any more is closed. EventSource comes back by itself, to where it was. `options.base` is where
- * the service is, `options.EventSource` another one than the browser's.
+ * named any more is closed. What breaks off or is refused comes back by itself, to where it was. `options.base`
+ * is where the service is, `options.EventSource` another one than the browser's.
  */
 export function tickertape(app, { base = "", EventSource = globalThis.EventSource } = {}) {
   const open = new Map();
 
   function start(channel) {
-    const source = new EventSource(`${base}/streams/?channel=${encodeURIComponent(channel)}`);
-    for (const name of NAMES) {
-      source.addEventListener(name, ({ data, lastEventId }) =>
-        app.ports.received.send({ channel, event: name, id: lastEventId, data: JSON.parse(data) }),
-      );
+    let source, timer;
+    let place = "";
+    let failures = 0;
+
+    function connect() {
+      const after = place && `&last_event_id=${encodeURIComponent(place)}`;
+      source = new EventSource(`${base}/streams/?channel=${encodeURIComponent(channel)}${after}`);
+      for (const name of NAMES) {
+        source.addEventListener(name, ({ data, lastEventId }) => {
+          place = lastEventId || place;
+          failures = 0;
+          app.ports.received.send({ channel, event: name, id: lastEventId, data: JSON.parse(data) });
+        });
+      }
+      source.onerror = () => {
+        // At a status other than 200, be it a proxy's, an EventSource gives up and does not say why.
+        if (source.readyState !== EventSource.CLOSED) return;
+        timer = setTimeout(connect, Math.random() * Math.min(30_000, 1_000 * 2 ** failures));
+        failures += 1;
+      };
     }
-    return source;
+
+    connect();
+    return {
+      close() {
+        clearTimeout(timer);
+        source.close();
+      },
+    };
   }
 
   app.ports.listen.subscribe((channels) => {

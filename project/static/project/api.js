@@ -2,7 +2,7 @@
  * The HTTP API as a few calls: JSON in and out, every failure a Problem with words for a person.
  */
 
-/** What went wrong with a request. `status` 0 means that no whole answer came; `fields` maps names to messages. */
+/** What went wrong with a request. `status` 0 means that no whole answer of ours came; `fields` maps names to messages. */
 export class Problem extends Error {
   constructor({ status, code = "", detail, errors = [] }) {
     super(detail);
@@ -64,9 +64,10 @@ async function send(method, path, { body, signal, key } = {}) {
 const none = (error, detail) => (error.name === "AbortError" ? error : new Problem({ status: 0, detail }));
 
 async function problemOf(response) {
+  const ours = response.headers.get("Content-Type")?.startsWith("application/problem+json");
   const told = await response.json().catch(() => ({})); // a proxy in between answers in HTML
   return new Problem({
-    status: response.status,
+    status: ours ? response.status : 0, // a proxy's 404 or a portal's 401 says nothing of what was asked for
     code: told.code,
     detail: sentence(told.detail || told.title || `The server answered with an error (${response.status})`),
     errors: told.errors,

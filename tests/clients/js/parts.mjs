@@ -232,8 +232,9 @@ test("client: who closes it while it looks into a refusal opens nothing any more
   const answer = (request, response) => {
     const channels = new URL(request.url, "http://here/").searchParams.getAll("channel");
     asked.push(channels);
-    if (channels.length > 1) response.writeHead(403).end();
-    else held.push(() => response.writeHead(channels[0] === "item:1" ? 403 : 200).end());
+    const refuse = () => response.writeHead(403, { "Content-Type": "application/problem+json" }).end("{}");
+    if (channels.length > 1) refuse();
+    else held.push(() => (channels[0] === "item:1" ? refuse() : response.writeHead(200).end()));
     if (held.length === 2) probing();
   };
   let probing;
@@ -248,6 +249,53 @@ test("client: who closes it while it looks into a refusal opens nothing any more
   });
   assert.deepEqual(asked.map((channels) => channels.length), [2, 1, 1]);
 });
+
+/** Have a client asked for two channels, where a proxy answers so first; return what was told when it is through. */
+async function behind(status, headers, way) {
+  let left = 4;
+  const told = [];
+  const answer = (_, response) => {
+    left -= 1;
+    if (left >= 0) return response.writeHead(status, headers).end('{"status": 404}');
+    const open = { mode: "live", cursor: "a-1" };
+    if (way === "poll") {
+      response.writeHead(200, { "Content-Type": "application/json" });
+      return response.end(JSON.stringify({ events: [], cursor: "a-1", reset: null }));
+    }
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write(`id: a-1\nevent: stream.open\ndata: ${JSON.stringify(open)}\n\n`);
+  };
+  const { random } = Math;
+  Math.random = () => 0.01;
+  try {
+    await answering(answer, async (url) => {
+      const client = new Client({ url, way, token: () => "t" });
+      const onOver = ({ status }) => told.push(status);
+      const ready = ["item:1", "item:2"].map((channel) => client.subscribe(channel, {}, { onOver }).ready);
+      await Promise.allSettled(ready);
+      client.close();
+    });
+  } finally {
+    Math.random = random;
+  }
+  return [left < 0, told];
+}
+
+for (const way of ["fetch", "poll"]) {
+  for (const type of [undefined, "text/html", "application/json"]) {
+    test(`client: what a proxy answers by ${type} is no refusal, by ${way}`, async () => {
+      for (const status of [400, 401, 403, 404, 410]) {
+        assert.deepEqual(await behind(status, type && { "Content-Type": type }, way), [true, []], `${status}`);
+      }
+    });
+  }
+  test(`client: a problem is a refusal at once, by ${way}`, async () => {
+    for (const type of ["application/problem+json", "application/problem+json; charset=utf-8"]) {
+      assert.deepEqual(await behind(403, { "Content-Type": type }, way), [false, [403, 403]]);
+      assert.deepEqual(await behind(401, { "Content-Type": type }, way), [false, [401, 401]]);
+    }
+  });
+}
 
 const reset = (way) => async () => {
   const asked = [];
