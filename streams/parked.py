@@ -8,8 +8,8 @@ takes it first: what was pushed to a stream meanwhile goes out in one write. An 
 """
 
 import asyncio
+import ctypes
 import logging
-import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
+
+# The kernel's `write`, which returns -1 where it takes nothing: there is no room, or nobody, and the sink
+# says which. It never waits here, so Python's lock is kept: `os.write` would offer it, at each reader, to
+# threads that compute, and have it back 5 ms later.
+_send = ctypes.PyDLL(None).write
+_send.argtypes, _send.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
 
 ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
 AT_ONCE = 5_000  # streams written to in one turn of the loop: some 40 ms, in which nobody else is served
@@ -70,14 +76,11 @@ class Parked:
             return sum([reader.push(frames, first, last) for reader in readers])
         sinks = readers.sort() if readers.sinks is None else readers.sinks
         parked, others = readers.parked, readers.others  # of now: a write may change one of them
-        send, size, left = os.write, len(wire), []
+        size, left = len(wire), []
         for number, sink in enumerate(sinks):
-            try:  # as `_sent`, whose call would be a twentieth of all this
-                taken = send(sink.fd, wire)
-            except OSError:
-                taken = 0
+            taken = _send(sink.fd, wire, size)
             if taken != size:
-                left.append((number, wire[taken:]))
+                left.append((number, wire[max(taken, 0) :]))
         readers.handed_at = self.now()
         failed = [number for number, rest in left if not _written(parked[number], sinks[number], rest)]
         return len(sinks) - len(failed) + sum([reader.push(frames, first, last) for reader in others])
@@ -87,8 +90,8 @@ class Parked:
         """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
         if (outlet := subscriber.outlet) is not None:
             wire = sse.chunked(data)
-            if (taken := _sent(outlet, wire)) != len(wire):
-                _written(subscriber, outlet, wire[taken:])
+            if (taken := _send(outlet.fd, wire, len(wire))) != len(wire):
+                _written(subscriber, outlet, wire[max(taken, 0) :])
 
     def send(self) -> None:
         """Send what was pushed: at once, or, by a hub that is busy, with what else has come by now."""
@@ -148,14 +151,6 @@ class Parked:
             subscriber.moved = now
             self.write(subscriber, sse.heartbeat(cursor))
         self.add(subscriber)
-
-
-def _sent(sink: "Sink", wire: bytes) -> int:
-    """Write past the sink; return how much the kernel took."""
-    try:
-        return os.write(sink.fd, wire)
-    except OSError:
-        return 0  # there is no room, or nobody: the sink says which
 
 
 def _written(subscriber: "Subscriber", outlet: "Sink", wire: bytes) -> bool:
