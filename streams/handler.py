@@ -26,7 +26,7 @@ from django.core.signals import request_started
 from django.db import close_old_connections
 from django.http import FileResponse, HttpRequest, HttpResponseBase
 from django.urls import set_script_prefix
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import SimpleLazyObject, cached_property, empty
 from django.utils.module_loading import import_string
 
 from events.errors import BadRequest
@@ -82,7 +82,10 @@ class Handler(_Base):
         # connection; in the loop, all that a request is made of.
         self._opening = asyncio.Semaphore(settings.DATABASE_POOL_SIZE)
         self._direct = Direct() if Direct.is_possible() else None
-        self._long_way = _Base()
+
+    @cached_property
+    def _long_way(self) -> _Base:
+        return _Base()
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Chain the middleware so that a thread goes through it, as where there is no loop."""
@@ -112,24 +115,30 @@ class Handler(_Base):
             request, response = self.create_request(scope, body)
             if request is not None:
                 response = await sync_to_async(self._answer)(scope, request)
-            if response.streaming and not isinstance(response, Outliving):
-                await self._send_while_there(response, receive, send)
-            else:
-                await self.send_response(response, send)
-            if response.streaming:
-                await sync_to_async(response.close)()
+            try:
+                if response.streaming and not isinstance(response, Outliving):
+                    await self._send_while_there(response, receive, send)
+                else:
+                    await self.send_response(response, send)
+            finally:
+                if response.streaming:
+                    await sync_to_async(response.close)()
         finally:
             body.close()
 
     def _answer(self, scope: Any, request: HttpRequest) -> HttpResponseBase:
-        request_started.send(sender=type(self), scope=scope)
-        response: HttpResponseBase = self.get_response(request)
-        response._handler_class = type(self)  # type: ignore[attr-defined]
-        if isinstance(response, FileResponse):
-            response.block_size = self.chunk_size
-        if not response.streaming:
-            response.close()  # which sends `request_finished`: its connection is another's from here
-        return response
+        try:
+            request_started.send(sender=type(self), scope=scope)
+            response: HttpResponseBase = self.get_response(request)
+            response._handler_class = type(self)  # type: ignore[attr-defined]
+            if isinstance(response, FileResponse):
+                response.block_size = self.chunk_size
+            if not response.streaming:
+                response.close()  # which sends `request_finished`
+            return response
+        finally:
+            # Back to the pool, whatever becomes of the answer: of a request that is cancelled nobody hears.
+            close_old_connections()
 
     async def _send_while_there(self, response: HttpResponseBase, receive: Receive, send: Any) -> None:
         """Send what goes on for a while, until its client leaves."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.signals import request_finished, request_started
+from django.db import connection
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -63,6 +64,27 @@ def broken(request):
     raise ZeroDivisionError
 
 
+class Asking:
+    """A view that asks the database, streams, and fails; and the connection that it had."""
+
+    def __init__(self):
+        self.link = None
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, request):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        self.link = connection.connection
+        self.asked.set()
+        assert self.go_on.wait(20)
+        return StreamingHttpResponse(self._pieces())
+
+    async def _pieces(self):
+        yield b"first"
+        raise ZeroDivisionError
+
+
+asking = Asking()
 endless = Endless()
 urlpatterns = [
     path("plain", plain),
@@ -71,6 +93,7 @@ urlpatterns = [
     path("file", a_file),
     path("pieces", pieces),
     path("broken", broken),
+    path("asking", lambda request: asking(request)),  # noqa: PLW0108 (each test has its own)
     path("endless", lambda request: endless(request)),  # noqa: PLW0108 (each test has its own)
 ]
 handler500 = "events.http.server_fault"
@@ -132,8 +155,8 @@ class Exchange:
 
 @pytest.fixture
 def handler(settings, monkeypatch):
-    global endless
-    endless = Endless()
+    global asking, endless
+    asking, endless = Asking(), Endless()
     SEEN.clear()
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [
@@ -268,3 +291,28 @@ async def test_a_fault_of_what_is_streamed_is_not_silent(handler):
     endless.fault = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         await Exchange("endless").through(handler)
+
+
+async def test_a_request_that_is_cancelled_in_its_thread_leaves_no_connection_behind(handler, database):
+    serving = asyncio.create_task(Exchange("asking").through(handler))
+    assert await asyncio.to_thread(asking.asked.wait, 20)
+    serving.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not asking.link.closed
+    asking.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+    async with asyncio.timeout(20):
+        while not asking.link.closed:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stream_that_fails_leaves_no_connection_behind(handler, database, signals):
+    asking.go_on.set()
+    with pytest.raises(ZeroDivisionError):
+        await Exchange("asking").through(handler)
+
+    assert asking.link.closed
+    assert [what for what, _ in signals] == ["began", "finished"]
