@@ -93,7 +93,7 @@ def add_comment(user: AbstractBaseUser, item_id: int, *, text: str, reply_to: UU
         reply_to=None if reply_to is None else str(reply_to),
     )
     # Most need no more than this: one statement, so that many who comment on one item hardly wait.
-    if reply_to is None and (comment := _add(user, event)):
+    if reply_to is None and not connection.in_atomic_block and (comment := _add(user, event)):
         return comment
     with transaction.atomic():
         item = lock(item_id)

@@ -5,11 +5,12 @@ folds the log into a table of its own, beside the running service; only for the 
 for putting right the rows that differ, do the verbs wait. Readers never do.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model, QuerySet
 
@@ -35,6 +36,9 @@ class ReadModel:
     fold: Callable[[EventType, EventId], None]
     prune: Callable[[], int] | None = None
 
+
+LOCK_NOT_AVAILABLE = "55P03"
+PAUSE_SECONDS = 0.2  # between two tries to keep who writes out
 
 _models: dict[str, ReadModel] = {}
 
@@ -136,8 +140,26 @@ class _Tables:
         )
 
     def lock(self) -> None:
-        """Have who writes wait, and not who reads."""
-        self._do("LOCK TABLE {served} IN SHARE ROW EXCLUSIVE MODE")
+        """Have who writes wait, and not who reads.
+
+        Who comes while this waits has to wait behind it; so it waits for a moment, again and again: one who
+        writes may be waiting for an item that somebody holds for long.
+        """
+        self._do("LOCK TABLE {served} IN SHARE UPDATE EXCLUSIVE MODE")  # to which an autovacuum gives way
+        self._do("SET LOCAL lock_timeout = '100ms'")
+        while not self._has_locked():
+            time.sleep(PAUSE_SECONDS)
+        self._do("SET LOCAL lock_timeout TO DEFAULT")
+
+    def _has_locked(self) -> bool:
+        try:
+            with transaction.atomic():
+                self._do("LOCK TABLE {served} IN SHARE ROW EXCLUSIVE MODE")
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
 
     def finish(self, *, also: Sequence[int]) -> Rebuilt:
         """Put the served rows right where they differ, or are of some other events; drop the new table."""

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import threading
+import time
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -187,6 +188,34 @@ def test_a_comment_made_during_a_rebuild_is_there_once(users, comment, held, bac
     adding.result(20)
 
     assert [row["text"] for row in rows()] == ["First!", "meanwhile"]
+
+
+def test_a_rebuild_that_waits_keeps_nobody_from_commenting(users, comment, held, background):
+    """One comment waits for its item, which is held for long; the rebuild waits for it, and nobody else."""
+    other = items.create_item(users.alice, title="Another")
+    with held(lambda: items.lock(comment.item_id)):
+        waits = background(lambda: comments.add_comment(users.bob, comment.item_id, text="behind it"))
+        until_someone_waits()
+        rebuilding = background(rebuild)
+        until_waiting_for_a_table()
+        background(lambda: comments.add_comment(users.bob, other.pk, text="elsewhere")).result(10)
+        with pytest.raises(NotYet):
+            rebuilding.result(0)
+    waits.result(20)
+    rebuilding.result(20)
+
+    assert {row["text"] for row in rows()} == {"First!", "behind it", "elsewhere"}
+
+
+def until_waiting_for_a_table():
+    """Return once somebody waits for a table's lock."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted")
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits for a table")
 
 
 def test_a_rebuild_rolled_back_changes_nothing(users, comment):
