@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 
-from events import comments, items
+from events import comments, items, log
 from events.comments import CommentUnknown, NotTheAuthor
 from events.errors import Invalid
 from events.items import ItemForbidden, ItemUnknown
@@ -230,37 +230,50 @@ def test_comments_on_different_items_do_not_wait_for_each_other(users, item, hel
         assert Comment.objects.get().text == "quick"
 
 
-def test_a_comment_that_waited_for_its_authors_removal_is_refused(users, secret, held, background):
-    with held(lambda: items.remove_member(users.alice, secret.pk, member_id=users.bob.pk)):
-        late = background(lambda: comments.add_comment(users.bob, secret.pk, text="One more thing"))
-        until_someone_waits()
-    with pytest.raises(ItemForbidden):
-        late.result(20)
-
-    assert not Comment.objects.exists()
-
-
-def test_a_comment_that_waited_until_its_item_was_closed_is_refused(users, item, held, background):
-    with held(lambda: items.change_item(users.alice, item.pk, visibility="members")):
-        late = background(lambda: comments.add_comment(users.bob, item.pk, text="One more thing"))
-        until_someone_waits()
-    with pytest.raises(ItemForbidden):
-        late.result(20)
-
-    assert types_on(f"item:{item.pk}") == ["ItemCreated", "ItemChanged"]
-    assert not Comment.objects.exists()
-
-
-def test_a_comment_that_waited_until_its_author_was_no_longer_the_owner_is_refused(
-    users, secret, held, background
+@pytest.mark.parametrize("closed", ["their removal", "its closing", "its giving away"])
+def test_a_comment_that_waited_for_what_keeps_its_author_out_is_refused(
+    users, item, secret, held, background, closed
 ):
-    with held(lambda: items.change_item(users.alice, secret.pk, owner_id=users.bob.pk)):
-        late = background(lambda: comments.add_comment(users.alice, secret.pk, text="My own"))
+    author, where, keep_out = {
+        "their removal": (
+            users.bob,
+            secret,
+            lambda: items.remove_member(users.alice, secret.pk, member_id=users.bob.pk),
+        ),
+        "its closing": (
+            users.bob,
+            item,
+            lambda: items.change_item(users.alice, item.pk, visibility="members"),
+        ),
+        "its giving away": (
+            users.alice,
+            secret,
+            lambda: items.change_item(users.alice, secret.pk, owner_id=users.bob.pk),
+        ),
+    }[closed]
+    with held(keep_out):
+        late = background(lambda: comments.add_comment(author, where.pk, text="One more thing"))
         until_someone_waits()
     with pytest.raises(ItemForbidden):
         late.result(20)
 
+    assert "CommentAdded" not in types_on(f"item:{where.pk}")
     assert not Comment.objects.exists()
+
+
+def test_a_comment_that_waited_while_others_were_placed_is_placed_after_them(users, item, held, background):
+    other = items.create_item(users.alice, title="Another")
+    with held(lambda: items.lock(item.pk)):
+        late = background(lambda: comments.add_comment(users.bob, item.pk, text="late"))
+        until_someone_waits()
+        for n in range(3):
+            comments.add_comment(users.bob, other.pk, text=str(n))
+            log.place()
+        before = log.head().position
+    event_id = late.result(20).event_id
+
+    assert log.place().count == 1
+    assert Event.objects.get(pk=event_id).position == before + 1
 
 
 def test_a_comment_that_waited_until_its_item_was_gone_finds_none(users, item, held, background):

@@ -154,7 +154,7 @@ class Exchange:
 
 
 @pytest.fixture
-def handler(settings, monkeypatch):
+def handler(settings):
     global asking, endless
     asking, endless = Asking(), Endless()
     SEEN.clear()
