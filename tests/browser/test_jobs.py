@@ -1,5 +1,6 @@
 """Jobs as their owner sees them: the same in every tab, whenever it was opened, whatever dies."""
 
+import json
 import re
 
 import pytest
@@ -271,7 +272,8 @@ def test_jobs_are_shown_where_what_they_sent_is_refused(panel, crew, status):
     crew.login("alice").post("/api/jobs/tells", json={"many": 1, "seconds": 0})
     tab.shows_job("Done")
     refusal = {"title": "No", "detail": "Not to you.", "status": status, "errors": []}
-    tab.page.route("**/streams/poll/?*", lambda route: route.fulfill(status=status, json=refusal))
+    answer = {"status": status, "content_type": "application/problem+json", "body": json.dumps(refusal)}
+    tab.page.route("**/streams/poll/?*", lambda route: route.fulfill(**answer))
 
     assert polls(tab) == 1
     expect(tab.jobs.first.locator(".job__sent li")).to_have_count(0)
