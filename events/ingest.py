@@ -9,6 +9,7 @@ own, and a job of this service tells its own life.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Annotated, Any, Self
@@ -188,9 +189,12 @@ def _checked(event: NewEvent, *, unique_key: str | None, known: _Known, place: s
 
 def _allowed(patterns: Sequence[str], name: str) -> bool:
     """Tell whether a pattern fits the whole name; `*` is anything, and nothing else is special."""
-    return any(
-        re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) for pattern in patterns
-    )
+    return any(_pattern(pattern).fullmatch(name) for pattern in patterns)
+
+
+@lru_cache(maxsize=1_000)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 def _channel(name: str, place: str, known: _Known) -> Channel:

@@ -115,7 +115,7 @@ def append_with(
         cursor.execute(
             f"WITH subject AS ({locks}), recorded AS ({_GIVEN_SQL}), folded AS ({folds})"  # noqa: S608
             " SELECT id FROM recorded",
-            [*subjects, *made, *columns],
+            [*subjects, *_columns_of(made), *columns],
         )
         found = cursor.fetchone()
     if found is None:
@@ -144,6 +144,15 @@ _MANY_SQL = f"""
 """  # noqa: S608
 
 
+def _columns_of(made: New) -> Sequence[Any]:
+    """Return the values of `_COLUMNS`, the channels as PostgreSQL writes an array.
+
+    To adapt a list cost psycopg a third of the whole INSERT. No channel's name needs an escape; quotes keep
+    `null` a name.
+    """
+    return made._replace(channels='{"' + '","'.join(made.channels) + '"}')  # type: ignore[arg-type]
+
+
 def append_all(news: Sequence[New]) -> list[EventId]:
     """Record events in their order, by one statement; return their ids. Else as `append`."""
     if not connection.in_atomic_block:
@@ -167,7 +176,7 @@ def _append_all(news: Sequence[New]) -> list[EventId]:
     with connection.cursor() as cursor:
         while left := [place for place in range(len(news)) if place not in ids]:
             if len(left) == 1:
-                cursor.execute(_ONE_SQL, news[left[0]])
+                cursor.execute(_ONE_SQL, _columns_of(news[left[0]]))
             else:
                 cursor.execute(_MANY_SQL, [dumps([news[place]._asdict() for place in left])])
             inserted = deque(cursor.fetchall())

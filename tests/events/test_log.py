@@ -305,6 +305,17 @@ def test_channels_are_checked_and_bounded(start, settings):
         log.append(LogTested(), channels=[])
 
 
+@pytest.mark.parametrize("more", [(), ("other",)], ids=["alone", "with others"])
+def test_any_name_is_a_channels_by_either_way_of_appending(start, more):
+    names = sorted({"null", "item:1", "user:A.b_c@d+e-f", "kind:null"})
+    with transaction.atomic():
+        log.append_all([log.new_raw("LogTested", {"n": 1}, channels=names) for _ in ("one", *more)])
+    log.place()
+
+    found = log.read(start).entries
+    assert [sorted(entry.channels) for entry in found] == [names] * (1 + len(more))
+
+
 def test_data_is_one_line_whatever_it_holds(start):
     text = "a\nb\rc\r\nd\u2028e\u2029f\u0085g data: x\n\nevent: y 😀"
     append(text=text)
