@@ -29,8 +29,8 @@ DESERTED_SECONDS = 1.0  # without anybody; who polls is gone for a moment each t
 
 Permitted = Callable[[Reader, frozenset[Channel]], Awaitable[Reader | None]]  # as they are now, if at all
 Hide = Callable[[Subscriber, bool], None]
-Key = tuple[str, str]  # a field of AccessChanged, or `address`, and its value
-_EVERYONES: Key = ("channel", SYSTEM)  # STREAMS_MAX_CONNECTIONS is how many may read it
+Key = str | tuple[str, str]  # a channel; or a field of AccessChanged, or `address`, and its value
+_EVERYONES: Key = SYSTEM  # STREAMS_MAX_CONNECTIONS is how many may read it
 
 
 class Crowd(dict[Subscriber, None]):
@@ -94,16 +94,12 @@ class Audience:
 
     def _full(self, subscriber: Subscriber) -> bool:
         """Tell whether all the streams are open that there may be, in all or like this one."""
-        most = {
-            "user_id": settings.STREAMS_MAX_PER_USER,
-            "address": settings.STREAMS_MAX_PER_ADDRESS,
-            "channel": settings.STREAMS_MAX_PER_CHANNEL,
-        }
-        return len(self._all) >= settings.STREAMS_MAX_CONNECTIONS or any(
-            len(self._by.get(key, ())) >= most[key[0]]
-            for key in _keys(subscriber)
-            if most.get(key[0]) and key != _EVERYONES
-        )
+        most = {"user_id": settings.STREAMS_MAX_PER_USER, "address": settings.STREAMS_MAX_PER_ADDRESS}
+        for key in _keys(subscriber):
+            limit = settings.STREAMS_MAX_PER_CHANNEL if isinstance(key, str) else most.get(key[0])
+            if limit and key != _EVERYONES and len(self._by.get(key, ())) >= limit:
+                return True
+        return bool(len(self._all) >= settings.STREAMS_MAX_CONNECTIONS)
 
     def discard(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; twice is once."""
@@ -125,12 +121,12 @@ class Audience:
 
     def of(self, channel: str) -> Crowd:
         """Return who reads a channel."""
-        return self._by.get(("channel", channel), _NOBODY)
+        return self._by.get(channel, _NOBODY)
 
     def sort_again(self, subscriber: Subscriber) -> None:
         """Hear that a subscriber was parked, or is no more."""
         for channel in subscriber.channels:
-            if (crowd := self._by.get(("channel", channel))) is not None:
+            if (crowd := self._by.get(channel)) is not None:
                 crowd.sinks = None
 
     def handed_at(self, channels: Iterable[Channel]) -> float:
@@ -143,9 +139,11 @@ class Audience:
 
     def heed(self, changed: AccessChanged) -> None:
         """End the streams whose permission a change of access may concern; they may try again."""
-        named = [("user_id", changed.user_id), ("channel", changed.channel), ("session", changed.session)]
-        # Each field narrows it, so those whom the rarest one names are all that there can be.
+        named = [("user_id", changed.user_id), ("session", changed.session)]
         crowds = [self._by.get((field, value), ()) for field, value in named if value is not None]
+        if changed.channel is not None:
+            crowds.append(self.of(changed.channel))
+        # Each field narrows it, so those whom the rarest one names are all that there can be.
         for subscriber in list(min(crowds, key=len, default=self._all)):
             subscriber.heed(changed)
 
@@ -227,5 +225,4 @@ def _keys(subscriber: Subscriber) -> Iterator[Key]:
         yield "address", subscriber.address
     if subscriber.reader.session is not None:
         yield "session", subscriber.reader.session
-    for channel in subscriber.channels:
-        yield "channel", channel
+    yield from subscriber.channels

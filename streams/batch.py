@@ -7,7 +7,7 @@ What is transient comes the same way, is for who listens at that moment, and cos
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import starmap
+from functools import partial
 from typing import NamedTuple
 
 import msgpack
@@ -30,6 +30,10 @@ class Published(NamedTuple):
     def data(self) -> bytes:
         """Return the payload's JSON."""
         return sse.data_of(self.frame)
+
+
+# As `Published._make` does, in C.
+_published = partial(tuple.__new__, Published)
 
 
 def runs(events: Iterable[Published], *, max_bytes: int) -> list[list[Published]]:
@@ -67,7 +71,9 @@ class Batch:
         """Read a message; raise ValueError for one that is none of ours."""
         try:
             epoch, prev, last, events = msgpack.unpackb(message, use_list=False)
-            return cls(epoch, prev, last, tuple(starmap(Published, events)))
+            if {*map(len, events)} - {len(Published._fields)}:
+                raise ValueError("an event of another form")
+            return cls(epoch, prev, last, tuple(map(_published, events)))
         except (msgpack.UnpackException, TypeError, ValueError) as error:
             raise ValueError("not a batch") from error
 

@@ -64,7 +64,12 @@ def test_a_batch_reads_back():
     assert Batch.unpack(batch.pack()) == batch
 
 
-@pytest.mark.parametrize("message", [b"", b"x", b"\x93\x01\x02\x03", b"\xc1", b"\x94\xa1x\x01\x02\x03"])
+SHORT, LONG = (b"\x94\xa1x\x01\x02\x91" + event for event in (b"\x92\x01\x02", b"\x94\x01\x02\x03\x04"))
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"x", b"\x93\x01\x02\x03", b"\xc1", b"\x94\xa1x\x01\x02\x03", SHORT, LONG]
+)
 def test_a_message_that_is_no_batch_is_refused(message):
     with pytest.raises(ValueError, match="not a batch"):
         Batch.unpack(message)
