@@ -8,7 +8,6 @@ takes it first: what was pushed to a stream meanwhile goes out in one write. An 
 """
 
 import asyncio
-import ctypes
 import logging
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from events.sockets import write
 from streams import sse
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from streams.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
-
-# The kernel's `write`, which returns -1 where it takes nothing: there is no room, or nobody, and the sink
-# says which. It never waits here, so Python's lock is kept: `os.write` would offer it, at each reader, to
-# threads that compute, and have it back 5 ms later.
-_send = ctypes.PyDLL(None).write
-_send.argtypes, _send.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
 
 ROUND_SECONDS = 0.25  # how late a heartbeat, or the end of a token's time, may be
 AT_ONCE = 5_000  # streams written to in one turn of the loop: some 40 ms, in which nobody else is served
@@ -78,7 +72,7 @@ class Parked:
         parked, others = readers.parked, readers.others  # of now: a write may change one of them
         size, left = len(wire), []
         for number, sink in enumerate(sinks):
-            taken = _send(sink.fd, wire, size)
+            taken = write(sink.fd, wire, size)
             if taken != size:
                 left.append((number, wire[max(taken, 0) :]))
         readers.handed_at = self.now()
@@ -90,7 +84,7 @@ class Parked:
         """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
         if (outlet := subscriber.outlet) is not None:
             wire = sse.chunked(data)
-            if (taken := _send(outlet.fd, wire, len(wire))) != len(wire):
+            if (taken := write(outlet.fd, wire, len(wire))) != len(wire):
                 _written(subscriber, outlet, wire[max(taken, 0) :])
 
     def send(self) -> None:

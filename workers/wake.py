@@ -26,6 +26,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
+from events import sockets
+
 logger = logging.getLogger(__name__)
 
 # A flag whose task was lost hides work no longer than this. One that Redis heard of while it hung, it
@@ -86,12 +88,14 @@ class Line:
             if sock is None or isinstance(sock, ssl.SSLSocket):
                 return False
             there = sock.fileno()  # that does not block, for it has a time-out
-            with contextlib.suppress(BlockingIOError):
-                self._heard(os.read(there, 4096))
+            if (answers := sockets.read(there)) is not None:
+                self._heard(answers)
             if self._due and time.monotonic() > self._since + self._seconds:
                 self._link.disconnect()  # it may lead nowhere: the next is given by a new one
                 return False
-            self._sent(os.write(there, self._hints[task]), task)
+            hint = self._hints[task]
+            taken = sockets.write(there, hint, len(hint))
+            self._sent(os.write(there, hint) if taken < 0 else taken, task)  # which says what is wrong
         except BlockingIOError:
             return False
         except AWAY:

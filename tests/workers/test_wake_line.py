@@ -93,19 +93,50 @@ def test_a_redis_that_freezes_holds_up_nobody_who_commits(
         eventually(heard)
 
 
-def test_what_a_full_buffer_does_not_take_is_left_to_the_thread(waker, monkeypatch):
-    def full(*arguments):
-        raise BlockingIOError
+@contextlib.contextmanager
+def another(waker):
+    """Give the line one end of another connection, and yield its other end."""
+    link = waker._line._link
+    link._sock.close()
+    link._sock, there = socket.socketpair()
+    link._sock.settimeout(0.1)
+    with there:
+        yield there
 
-    with monkeypatch.context() as patch:
-        patch.setattr(wake.os, "write", full)
+
+def test_what_a_full_buffer_does_not_take_is_left_to_the_thread(waker, hinted):
+    with another(waker):
+        here = waker._line._link._sock
+        with contextlib.suppress(BlockingIOError):
+            while os.write(here.fileno(), b"x" * 4096):
+                pass
         assert not waker._line.give_at_once(wake.PLACE)
-    waker._line.give(wake.PLACE)
+        assert waker._line._link._sock is here, "it is full, and no more"
+    waker.wake(wake.PLACE)
+    eventually(hinted)
+
+
+def test_one_that_is_closed_is_given_up_by_who_commits(waker, hinted):
+    with another(waker) as there:
+        there.close()
+        assert not waker._line.give_at_once(wake.PLACE)
+        assert waker._line._link._sock is None
+    waker.wake(wake.PLACE)
+    eventually(hinted)
+
+
+def test_one_that_takes_nothing_more_is_given_up_by_who_commits(waker, hinted):
+    with another(waker) as there:
+        there.shutdown(socket.SHUT_RD)
+        assert not waker._line.give_at_once(wake.PLACE)
+        assert waker._line._link._sock is None
+    waker.wake(wake.PLACE)
+    eventually(hinted)
 
 
 def test_a_part_of_a_hint_is_the_last_that_a_connection_is_given(waker, hinted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(wake.os, "write", lambda there, hint: len(hint) - 1)
+        patch.setattr(wake.sockets, "write", lambda there, hint, size: size - 1)
         assert not waker._line.give_at_once(wake.PLACE)
     assert waker._line._link._sock is None
     waker.wake(wake.PLACE)
@@ -130,11 +161,7 @@ def test_after_a_refusal_the_next_hint_goes_another_way(waker, make_ear, valkey_
 
 def test_a_connection_that_leads_nowhere_loses_one_hint_and_no_more(waker, hinted):
     """As where a network forgot it: what is written is lost, and nobody says so."""
-    link = waker._line._link
-    link._sock.close()
-    link._sock, nowhere = socket.socketpair()
-    with nowhere:
-        link._sock.settimeout(0.1)
+    with another(waker):
         waker.wake(wake.PLACE)
         assert waker._line._due
         waker._line._since -= 2 * waker._line._seconds  # so long ago was it
@@ -155,8 +182,8 @@ def test_a_redis_that_answers_late_but_does_is_not_given_up(waker, monkeypatch):
     line, answers = waker._line, [b":1\r\n"]
     line._seconds = 0.2
     with monkeypatch.context() as patch:
-        patch.setattr(wake.os, "read", lambda there, most: answers[0])
-        patch.setattr(wake.os, "write", lambda there, hint: len(hint))
+        patch.setattr(wake.sockets, "read", lambda there: answers[0])
+        patch.setattr(wake.sockets, "write", lambda there, hint, size: size)
         for _ in range(8):
             time.sleep(0.05)
             assert line.give_at_once(wake.PLACE)
