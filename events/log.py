@@ -242,7 +242,7 @@ def _planned_once(link: psycopg.Connection[Any], sql: str, parameters: Sequence[
     if link.prepare_threshold is not None:
         with suppress(*_NO_PLAN):
             rows = cursor.execute(sql, parameters).fetchall()
-            if cursor.description and cursor.description[0].name == "placed":
+            if cursor.pgresult is not None and cursor.pgresult.fname(0) == b"placed":  # `description` is dear
                 return rows
         # Without, from now on: what was done by no plan of ours placed nothing.
         link.prepare_threshold = None

@@ -20,6 +20,7 @@ from events import log
 from events.cursor import Cursor
 from streams.batch import Batch, mark_key, published_key, redis_channel
 from workers import reactions, wake
+from workers.talk import Talk
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,7 @@ class Publisher:
     """Tells Redis of placed events. Never raises for Redis' sake: hubs read the log without it."""
 
     def __init__(self) -> None:
-        self._redis = wake.connect(answer_seconds=REDIS_SECONDS, connect_seconds=REDIS_SECONDS)
-        self._script = self._redis.register_script(PUBLISH)
+        self._redis = Talk(wake.connect(answer_seconds=REDIS_SECONDS, connect_seconds=REDIS_SECONDS))
         self._paused_until = 0.0
         self._up = True
         self._moved: tuple[str, bytes, float] = ("", b"", 0.0)  # the N that we left, its key, and when
@@ -89,10 +89,10 @@ class Publisher:
             self._recalled = self._try(self._recall)
         self._marks = [log.look(marks=self._marks)]
         if self._recalled:
-            self._try(lambda: self._redis.set(mark_key(), self._marks[0]))
+            self._try(lambda: self._redis.ask("SET", mark_key(), self._marks[0]))
 
     def _recall(self) -> None:
-        kept = self._redis.get(mark_key())
+        kept = self._redis.ask("GET", mark_key())
         if isinstance(kept, bytes) and _MARK.fullmatch(kept):
             self._marks.append(kept.decode())
 
@@ -100,8 +100,7 @@ class Publisher:
         key = published_key(placed.epoch)
         known = self._left(key) if placed.count else None
         if known is None:
-            found = self._redis.get(key)
-            known = found if isinstance(found, bytes) else b""
+            known = self._redis.ask("GET", key) or b""
         while True:
             # Absent after a flush: begin at our own batch. Hubs that lack more see it by `prev`.
             position = int(known) if _NUMBER.fullmatch(known) else placed.head - placed.count
@@ -135,10 +134,11 @@ class Publisher:
         return known if ours == key and time.monotonic() < at + OURS_SECONDS else None
 
     def _move(self, key: str, known: bytes, to: int, message: bytes) -> bytes:
-        moved, now = self._script(keys=[key], args=[known, to, KEEP_SECONDS, redis_channel(), message])
+        moved, known = self._redis.ask(
+            "EVAL", PUBLISH, 1, key, known, to, KEEP_SECONDS, redis_channel(), message
+        )
         if not moved:
             logger.debug("Another sequencer published first.", extra={"position": to})
-        known = now if isinstance(now, bytes) else str(now).encode()
         self._moved = (key, known, time.monotonic())
         return known
 

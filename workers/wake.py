@@ -27,6 +27,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from events import sockets
+from workers.talk import Talk
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ class Ear:
         self._task = task
         self._gather = gather
         self._stopping = stopping or threading.Event()
-        self._redis: redis.Redis | None = None
+        self._redis: Talk | None = None
         self._deaf_until = self._went_at = 0.0
 
     def wait(self, seconds: float) -> bool:
@@ -259,7 +260,7 @@ class Ear:
         """Leave a hint that was heard, and not followed, to whoever waits next."""
         if self._redis is not None:
             with contextlib.suppress(*AWAY):
-                self._redis.lpush(_list(self._task), 1)
+                self._redis.ask("LPUSH", _list(self._task), 1)
 
     def close(self) -> None:
         """Hear no more."""
@@ -270,11 +271,11 @@ class Ear:
         try:
             if self._redis is None:
                 answer_seconds = SLICE_SECONDS + HEAR_SECONDS
-                self._redis = connect(
-                    answer_seconds=answer_seconds, connect_seconds=settings.WORKERS_WAKE_SECONDS
+                self._redis = Talk(
+                    connect(answer_seconds=answer_seconds, connect_seconds=settings.WORKERS_WAKE_SECONDS)
                 )
             # For 0 Redis would wait for ever.
-            return self._redis.blpop([_list(self._task)], timeout=max(seconds, 0.001)) is not None
+            return self._redis.ask("BLPOP", _list(self._task), max(seconds, 0.001)) is not None
         except Exception as error:  # whatever it is: who waits has work to do without hints
             self._deaf_until = time.monotonic() + PAUSE_SECONDS[-1]
             logger.debug("Hints cannot be heard.", extra={"error": type(error).__name__})

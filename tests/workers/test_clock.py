@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
-import redis
 
 from tests.stack import eventually
 from workers import wake
 from workers.clock import Ticker
+from workers.talk import Talk
 from workers.wake import Ear
 
 
@@ -56,7 +56,7 @@ def test_a_clock_ticks_on_whatever_a_wait_for_hints_raises(valkey_client, monkey
     def broken(*arguments, **more):
         raise ValueError
 
-    monkeypatch.setattr(redis.Redis, "blpop", broken)
+    monkeypatch.setattr(Talk, "ask", broken)
     ticked = threading.Semaphore(0)
     ticker = Ticker("test", ticked.release, seconds=0.1, hint=wake.PLACE)
     ticker.start()
