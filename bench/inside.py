@@ -100,6 +100,9 @@ class _Work:
         django.setup()
         from django.db import connection
 
+        from project.startup import settle
+
+        settle()  # as a worker does
         self._connection = connection
 
     def seed(self, events: int) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
-from events import erasure, readmodels
+from events import arrays, erasure, readmodels
 from events.channels import item_channel
 from events.erasure import ERASED
 from events.errors import FieldError, Forbidden, Invalid, NotFound
@@ -127,7 +127,8 @@ def authors(comment_ids: Iterable[str]) -> dict[str, int]:
     """Return who wrote those of some comments that there are, by the comments' ids."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id::text, author_id FROM events_comment WHERE id = ANY (%s::uuid[])", [list(comment_ids)]
+            "SELECT id::text, author_id FROM events_comment WHERE id = ANY (%s::uuid[])",
+            [arrays.texts(comment_ids)],
         )
         return dict(cursor.fetchall())
 

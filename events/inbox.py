@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from django.db import connection
 
+from events import arrays
+
 
 def lock(user_ids: Iterable[int]) -> None:
     """Have changes of these inboxes take turns, until the transaction's end.
@@ -12,7 +14,7 @@ def lock(user_ids: Iterable[int]) -> None:
     reaction may lock more inboxes than the server has room for other locks; sorted, so that two
     who lock several do not wait for each other.
     """
-    wanted = sorted(user_ids)
+    wanted = arrays.ids(sorted(user_ids))
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO events_inbox (user_id, digested_to) SELECT id, 0 FROM unnest(%s::bigint[]) AS id"

@@ -13,7 +13,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from events import erasure
+from events import arrays, erasure
 from events.access import access_changed
 from events.channels import item_channel, register, user_channel
 from events.erasure import ERASED
@@ -144,7 +144,7 @@ def readers_of(wanted: Collection[tuple[Item, Collection[int]]]) -> dict[int, se
     """Return of some items, by id, who of some users each may read it now; none who may not log in."""
     everybody = {user_id for _, user_ids in wanted for user_id in user_ids}
     with connection.cursor() as cursor:
-        cursor.execute(_active_sql(), [list(everybody)])
+        cursor.execute(_active_sql(), [arrays.ids(everybody)])
         active = dict(cursor.fetchall())
     closed = [item.pk for item, _ in wanted if item.visibility != Visibility.PUBLIC]
     members: set[tuple[int, int]] = set()
@@ -186,7 +186,7 @@ _SOME_SQL = f"{_READ_SQL} WHERE id = ANY (%s)"
 def some(item_ids: Iterable[int]) -> dict[int, Item]:
     """Return those of some items that there are, by id, whoever may read them."""
     with connection.cursor() as cursor:
-        cursor.execute(_SOME_SQL, [list(item_ids)])
+        cursor.execute(_SOME_SQL, [arrays.ids(item_ids)])
         return {item.pk: item for row in cursor.fetchall() for item in [_item(row)]}
 
 

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.dispatch import Signal
 
+from events import arrays
 from events.channels import Channel
 from events.cursor import Cursor
 from events.errors import Unavailable
@@ -199,7 +200,9 @@ def _append_all(news: Sequence[New]) -> list[EventId]:
 def used(keys: Iterable[str]) -> set[str]:
     """Return those of some unique keys that events have."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT unique_key FROM events_event WHERE unique_key = ANY (%s)", [list(keys)])
+        cursor.execute(
+            "SELECT unique_key FROM events_event WHERE unique_key = ANY (%s::text[])", [arrays.texts(keys)]
+        )
         return {key for (key,) in cursor.fetchall()}
 
 

@@ -60,7 +60,7 @@ class NotificationRaised(EventType):
     job_id: str | None = None
     actor_id: str | None = None
     owner_id: str | None = None
-    actors: Sequence[str] = ()
+    actors: tuple[str, ...] = ()
     people: int = 0
     count: int = 1
     since: int
@@ -167,7 +167,7 @@ def raise_comments(some: Sequence[News]) -> None:
                 comment_id=about.id,
                 actor_id=str(about.author_id),
                 owner_id=str(about.owner_id),
-                actors=[str(actor) for actor in group.actors],
+                actors=tuple(map(str, group.actors)),
                 people=group.people,
                 count=group.count,
                 since=group.since,

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 
-from events import erasure, inbox, readmodels
+from events import arrays, erasure, inbox, readmodels
 from events.channels import user_channel
 from events.erasure import ERASED
 from events.errors import FieldError, Invalid
@@ -88,7 +88,9 @@ def of(user_ids: Iterable[int]) -> Mapping[int, Choice]:
     """Return what each of some users chose, or the default."""
     wanted = list(user_ids)
     with connection.cursor() as cursor:  # an array: a list of parameters would cost each of hundreds more
-        cursor.execute("SELECT user_id FROM events_preferences WHERE user_id = ANY (%s)", [wanted])
+        cursor.execute(
+            "SELECT user_id FROM events_preferences WHERE user_id = ANY (%s)", [arrays.ids(wanted)]
+        )
         chose = [user_id for (user_id,) in cursor.fetchall()]
     rows = Preferences.objects.in_bulk(chose) if chose else {}  # most have chosen nothing
     return {user_id: _choice(rows.get(user_id)) for user_id in wanted}

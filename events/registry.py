@@ -23,7 +23,8 @@ _NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 # JSON leaves these raw, yet clients that split with `str.splitlines` take them for line ends.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
-_DOUBTFUL = re.compile("[{\ud800-\udfff\x85\u2028\u2029]|\\\\u0000|[0-9]{16}")
+_DOUBTFUL = ("\x85", "\u2028", "\u2029", "\\u0000")
+_PLAIN = {str, float, bool, type(None)}  # of floats, JSON is made only of those that are finite
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 ACTOR = "@actor"  # in `EventType.personal`: whoever made the event
@@ -153,7 +154,7 @@ def encode(payload: Mapping[str, Any]) -> str:
     """
     try:
         line = _dumps(payload)
-        if all(isinstance(key, str) for key in payload) and _is_plain(line):
+        if _is_plain(payload, line):
             return line
     except (TypeError, ValueError, RecursionError):
         pass  # what is wrong with it is found below
@@ -163,12 +164,26 @@ def encode(payload: Mapping[str, Any]) -> str:
     return one_line(_dumps(payload))
 
 
-def _is_plain(line: str) -> bool:
-    """Tell whether JSON is so plain that nothing can be wrong with it: nearly every event's is.
+def _is_plain(payload: Mapping[str, Any], line: str) -> bool:
+    """Tell whether a payload is so plain that nothing can be wrong with it: nearly every event's is.
 
-    One object, lists at the most within it, and nothing that looks like what `_fault` refuses.
+    One object, lists of plain values at the most within it, and nothing that looks like what `_fault`
+    refuses. Raises UnicodeEncodeError for a lone surrogate.
     """
-    return not _DOUBTFUL.search(line, 1) and line.count("[") < MAX_DEPTH
+    if any(each in line for each in _DOUBTFUL) or set(map(type, payload)) != {str}:
+        return False
+    for value in payload.values():
+        kind = type(value)
+        if kind is int:
+            if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+                return False
+        elif kind is list:
+            if not _PLAIN.issuperset(map(type, value)):
+                return False
+        elif kind not in _PLAIN:
+            return False
+    line.encode()
+    return True
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
-from events import items, readmodels
+from events import arrays, items, readmodels
 from events.channels import user_channel
 from events.items import ItemDeleted
 from events.log import EventId, append
@@ -110,7 +110,7 @@ AND NOT EXISTS (
 def followed_by_few(item_ids: Collection[int], *, most: int) -> set[int]:
     """Return those of some items on which at most so many commented, and at most so many decided."""
     with connection.cursor() as cursor:
-        cursor.execute(_FEW_SQL, {"items": list(item_ids), "most": most})
+        cursor.execute(_FEW_SQL, {"items": arrays.ids(item_ids), "most": most})
         return {item_id for (item_id,) in cursor.fetchall()}
 
 
@@ -124,10 +124,11 @@ def audiences(some: Collection[Item]) -> dict[int, Audience]:
     watching = {item.pk: {item.owner_id} for item in some}
     muted: dict[int, set[int]] = {item.pk: set() for item in some}
     with connection.cursor() as cursor:
-        cursor.execute(_AUTHORS_SQL, [list(watching)])
+        asked = [arrays.ids(watching)]
+        cursor.execute(_AUTHORS_SQL, asked)
         for item_id, author_id in cursor.fetchall():
             watching[item_id].add(author_id)
-        cursor.execute(_DECIDED_SQL, [list(watching)])
+        cursor.execute(_DECIDED_SQL, asked)
         decided = cursor.fetchall()
     for item_id, user_id, watches, mutes in decided:
         if watches:

@@ -97,6 +97,16 @@ def test_of_keys_that_were_used_the_first_ids_are_returned(start):
     assert log.used(["a", "b", "x"]) == {"a", "b"}
 
 
+ODD = ['"', "\\", '\\"', ",", "{}", "NULL", "", " a ", "a b", "'", "\n", "é"]
+
+
+def test_used_keys_are_found_whatever_they_are_made_of(start):
+    append_all(*(new(n, key=key) for n, key in enumerate(ODD)))
+
+    assert log.used([*ODD, "null", "a", "x"]) == {*ODD}
+    assert log.used([]) == set()
+
+
 def test_they_belong_to_the_transaction(start):
     with pytest.raises(transaction.TransactionManagementError):
         log.append_all([new(1)])
