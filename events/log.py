@@ -146,12 +146,8 @@ _MANY_SQL = f"""
 
 
 def _columns_of(made: New) -> Sequence[Any]:
-    """Return the values of `_COLUMNS`, the channels as PostgreSQL writes an array.
-
-    To adapt a list cost psycopg a third of the whole INSERT. No channel's name needs an escape; quotes keep
-    `null` a name.
-    """
-    return made._replace(channels='{"' + '","'.join(made.channels) + '"}')  # type: ignore[arg-type]
+    """Return the values of `_COLUMNS`. To adapt the list of channels cost a third of the whole INSERT."""
+    return made._replace(channels=arrays.texts(made.channels))  # type: ignore[arg-type]
 
 
 def append_all(news: Sequence[New]) -> list[EventId]:
