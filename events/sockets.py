@@ -8,7 +8,7 @@ who then goes on in the usual way hears of it.
 import ctypes
 import socket
 
-MOST = 4096
+MOST = 512
 
 _libc = ctypes.PyDLL(None)
 _recv = _libc.recv
