@@ -14,13 +14,13 @@ from events.log import EventId
 Place = tuple[int, int, str]  # item, user and kind: there is one open group of each
 
 # Item and user are together found in one index, which holds just what nobody has looked at. OFFSET has each
-# looked up in it: for hundreds at once the planner would rather read all that anybody has not looked at.
+# looked up in it: for hundreds at once the planner would rather read all that nobody has looked at.
 _OPEN_SQL = """
-SELECT n.item_id, n.user_id, n.kind,
+SELECT wanted.item_id, wanted.user_id, n.kind,
        n.id::text, extract(epoch FROM n.since)::bigint, n.actors, n.people, n.count
 FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (item_id, user_id)
 CROSS JOIN LATERAL (
-    SELECT * FROM events_notification
+    SELECT id, event_id, kind, since, actors, people, count FROM events_notification
     WHERE item_id = wanted.item_id AND user_id = wanted.user_id AND NOT read OFFSET 0
 ) n ORDER BY n.event_id
 """

@@ -189,11 +189,11 @@ def _checked(event: NewEvent, *, unique_key: str | None, known: _Known, place: s
 
 def _allowed(patterns: Sequence[str], name: str) -> bool:
     """Tell whether a pattern fits the whole name; `*` is anything, and nothing else is special."""
-    return any(_pattern(pattern).fullmatch(name) for pattern in patterns)
+    return any(_compiled(pattern).fullmatch(name) for pattern in patterns)
 
 
 @lru_cache(maxsize=1_000)
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 

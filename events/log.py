@@ -149,7 +149,8 @@ _MANY_SQL = f"""
 
 def _columns_of(made: New) -> Sequence[Any]:
     """Return the values of `_COLUMNS`. To adapt the list of channels cost a third of the whole INSERT."""
-    return made._replace(channels=arrays.texts(made.channels))  # type: ignore[arg-type]
+    kind, version, data, channels, *others = made
+    return (kind, version, data, arrays.texts(channels), *others)
 
 
 def append_all(news: Sequence[New]) -> list[EventId]:
@@ -188,8 +189,8 @@ def _append_all(news: Sequence[New]) -> list[EventId]:
             used = [place for place in left if place not in ids]
             if used:  # or else what has such a key is pruned before this
                 cursor.execute(
-                    "SELECT id, unique_key FROM events_event WHERE unique_key = ANY (%s)",
-                    [[news[place].unique_key for place in used]],
+                    "SELECT id, unique_key FROM events_event WHERE unique_key = ANY (%s::text[])",
+                    [arrays.texts(key for place in used if (key := news[place].unique_key) is not None)],
                 )
                 known = {key: EventId(event_id) for event_id, key in cursor.fetchall()}
                 ids |= {n: known[key] for n in used if (key := news[n].unique_key) in known}

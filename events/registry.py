@@ -168,7 +168,7 @@ def _is_plain(payload: Mapping[str, Any], line: str) -> bool:
     """Tell whether a payload is so plain that nothing can be wrong with it: nearly every event's is.
 
     One object, lists of plain values at the most within it, and nothing that looks like what `_fault`
-    refuses. Raises UnicodeEncodeError for a lone surrogate.
+    refuses. Raises UnicodeEncodeError, a ValueError, for half of a character.
     """
     if any(each in line for each in _DOUBTFUL) or set(map(type, payload)) != {str}:
         return False

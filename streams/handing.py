@@ -40,26 +40,25 @@ def hand_out(hub: "Hub", events: Sequence[Published]) -> None:
         if ACCESS in channels:
             for event in run:
                 hub.audience.heed(read_change(event.data))
-        taken = 0
-        for channel in channels:
-            if readers := readers_of(channel):
-                taken += _hand_to(hub, run, readers, alone=len(found) == len(channels) == 1)
+        crowds = [readers for channel in channels if (readers := readers_of(channel))]
+        taken = _hand_to(hub, run, crowds, alone=len(found) == len(channels) == 1) if crowds else 0
         if alerts:
             _beside(partial(hub.deliveries.heed, [event.frame for event in run], taken))
     if WISH in heads:
         _beside(partial(hub.presence.heed, events))
 
 
-def _hand_to(hub: "Hub", run: Sequence[Published], readers: Crowd, *, alone: bool) -> int:
+def _hand_to(hub: "Hub", run: Sequence[Published], crowds: Sequence[Crowd], *, alone: bool) -> int:
     first, _, frames = run[0]
     last = first
     if len(run) > 1:  # joined once for every subscriber
         last, frames = run[-1].position, sse.join([event.frame for event in run])
     if alone:
-        return hub.parked.hand(readers, frames, first, last)
+        return hub.parked.hand(crowds[0], frames, first, last)
     taken = 0
-    for reader in readers:
-        taken += reader.push(frames, first, last)
+    for readers in crowds:
+        for reader in readers:
+            taken += reader.push(frames, first, last)
     return taken
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from events.sockets import write
 from streams import sse
+from streams.sockets import NOW, send
 
 if TYPE_CHECKING:
     from streams.audience import Crowd
@@ -72,7 +72,7 @@ class Parked:
         parked, others = readers.parked, readers.others  # of now: a write may change one of them
         size, left = len(wire), []
         for number, sink in enumerate(sinks):
-            taken = write(sink.fd, wire, size)
+            taken = send(sink.fd, wire, size, NOW)
             if taken != size:
                 left.append((number, wire[max(taken, 0) :]))
         readers.handed_at = self.now()
@@ -84,7 +84,7 @@ class Parked:
         """Write to a parked stream; one that cannot be written to is cut off, and nobody else minds."""
         if (outlet := subscriber.outlet) is not None:
             wire = sse.chunked(data)
-            if (taken := write(outlet.fd, wire, len(wire))) != len(wire):
+            if (taken := send(outlet.fd, wire, len(wire), NOW)) != len(wire):
                 _written(subscriber, outlet, wire[max(taken, 0) :])
 
     def send(self) -> None:

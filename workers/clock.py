@@ -21,9 +21,9 @@ from workers.wake import PLACE, Ear
 logger = logging.getLogger(__name__)
 
 JITTER = 0.1  # of a tick's time: the clocks of many workers must not tick together
-# Between two placings, however many hints there are: under load it makes fewer of them, each of more, and
-# what comes alone does not wait for it. About what a placing takes, and no more: who commits as often as that
-# would wait for all of it, and where there is little CPU left placings take longer, and gather by themselves.
+# From one placing to the next, however many hints there are: under load it makes fewer of them, each of more,
+# and what comes alone does not wait for it. About as long as a placing takes: by more, who commits every few
+# milliseconds would wait all of it each time. Where CPU is scarce it takes longer, and gathers by itself.
 GATHER_SECONDS = 0.002
 
 

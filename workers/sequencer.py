@@ -134,6 +134,7 @@ class Publisher:
         return known if ours == key and time.monotonic() < at + OURS_SECONDS else None
 
     def _move(self, key: str, known: bytes, to: int, message: bytes) -> bytes:
+        # By its text: by its name Redis, started anew or failed over, would have to be told it first.
         moved, known = self._redis.ask(
             "EVAL", PUBLISH, 1, key, known, to, KEEP_SECONDS, redis_channel(), message
         )
@@ -150,7 +151,7 @@ def _page(placed: log.Placed, after: int) -> log.Page:
     return log.read(after, limit=settings.WORKERS_PUBLISH_BATCH, max_bytes=settings.WORKERS_PUBLISH_BYTES)
 
 
-_here = threading.local()  # a Redis connection must not be shared between threads or forks
+_here = threading.local()  # a Redis connection must not be shared between threads
 
 
 def run() -> int:

@@ -26,8 +26,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from events import sockets
-from workers.talk import Talk
+from streams import sockets
+from workers.talk import Talk, link_to
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,7 @@ class Line:
     """
 
     def __init__(self, client: redis.Redis, seconds: float) -> None:
-        pool = client.connection_pool
-        # In protocol 2 there are answers and nothing else.
-        self._link: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
+        self._link = link_to(client)
         self._hints = {task: b"".join(self._link.pack_commands(_hint(task))) for task in HEARD}
         self._seconds = seconds
         self._free = threading.Lock()
@@ -95,7 +93,7 @@ class Line:
                 self._link.disconnect()  # it may lead nowhere: the next is given by a new one
                 return False
             hint = self._hints[task]
-            taken = sockets.write(there, hint, len(hint))
+            taken = sockets.send(there, hint, len(hint), sockets.NOW)
             self._sent(os.write(there, hint) if taken < 0 else taken, task)  # which says what is wrong
         except BlockingIOError:
             return False

@@ -105,7 +105,7 @@ class _Flood:
         from workers.sequencer import KEEP_SECONDS, PUBLISH
 
         self._redis: Redis = redis.Redis.from_url(settings.REDIS_URL)
-        self._script = str(self._redis.script_load(PUBLISH)).encode()
+        self._script = PUBLISH.encode()
         self._keep = KEEP_SECONDS
         self._batch, self._published = Batch, Published
         self._position = 0
@@ -150,7 +150,7 @@ class _Flood:
         for _ in range(times):
             known = b"%d" % self._position if self._position else b""
             self._position += 1
-            words = [b"EVALSHA", self._script, b"1", NUMBER.encode(), known, b"%d" % self._position]
+            words = [b"EVAL", self._script, b"1", NUMBER.encode(), known, b"%d" % self._position]
             words += [b"%d" % self._keep, CHANNEL.encode(), message]
             asked.append(b"*%d\r\n" % len(words))
             asked += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]

@@ -1,11 +1,14 @@
 """Talking to Redis without its client: each answer is that to its question, or there is none."""
 
 import contextlib
+import os
+import socket
 
 import pytest
 import redis
 
 from tests.stack import eventually
+from tests.workers.test_wake_again import valkeys
 from workers import wake
 from workers.talk import Talk
 
@@ -89,3 +92,82 @@ def test_one_that_is_not_there_is_said_by_what_callers_expect(make_talk, setting
     talk = make_talk()
     with pytest.raises(wake.AWAY):
         talk.ask("PING")
+
+
+def test_a_refusal_has_the_name_that_the_client_gives_it(make_talk, valkey_client):
+    """It is all that a log says of it."""
+    talk = make_talk()
+    valkey_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            talk.ask("SET", "some", 1)
+    finally:
+        valkey_client.config_set("maxmemory", 0)
+
+
+def test_it_logs_in_and_chooses_the_database_as_the_client_does(make_talk, settings):
+    with valkeys(1) as (locked,):
+        with redis.Redis.from_url(locked.url) as client:
+            client.config_set("requirepass", "secret")
+        settings.REDIS_URL = locked.url.replace("redis://", "redis://:secret@").rstrip("/") + "/3"
+        talk = make_talk()
+        talk.ask("SET", "some", "a")
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            assert client.get("some") == b"a"
+            assert client.info("keyspace").keys() == {"db3"}
+        talk.close()
+
+
+def test_a_child_of_a_process_that_talks_has_a_connection_of_its_own(make_talk):
+    talk = make_talk()
+    ours = talk.ask("CLIENT", "ID")
+    there, here = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.write(here, b"%d" % talk.ask("CLIENT", "ID"))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(here)
+    with open(there, "rb") as said:
+        assert int(said.read()) > ours
+    assert talk.ask("CLIENT", "ID") == ours
+
+
+@pytest.fixture
+def scripted(settings, in_thread):
+    """A server that answers the first command of each connection by what it is told, piece by piece."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        settings.REDIS_URL = f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer(connection, pieces):
+            reader = connection.makefile("rb")
+            while line := reader.readline():
+                words = [(reader.readline(), reader.readline())[1].strip() for _ in range(int(line[1:]))]
+                if words[0] == b"CLIENT":  # as redis-py says who it is
+                    connection.sendall(b"+OK\r\n")
+                    continue
+                for piece in pieces:
+                    connection.sendall(piece)
+
+        def serve(*scripts):
+            for pieces in scripts:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                stack.enter_context(connection)
+                in_thread(lambda connection=connection, pieces=pieces: answer(connection, pieces))
+
+        yield lambda *scripts: in_thread(lambda: serve(*scripts))
+
+
+def test_an_answer_may_come_byte_by_byte(make_talk, scripted):
+    scripted([bytes([byte]) for byte in b"*2\r\n:1\r\n$3\r\nabc\r\n"])
+    assert make_talk().ask("ANYTHING") == [1, b"abc"]
+
+
+def test_an_answer_that_nobody_asked_for_is_none_to_the_next_question(make_talk, scripted):
+    scripted([b"+first\r\n+nobody's\r\n"], [b"+second\r\n"])
+    talk = make_talk()
+    assert talk.ask("ONE") == b"first"
+    assert talk.ask("TWO") == b"second"

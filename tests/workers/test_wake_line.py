@@ -136,7 +136,7 @@ def test_one_that_takes_nothing_more_is_given_up_by_who_commits(waker, hinted):
 
 def test_a_part_of_a_hint_is_the_last_that_a_connection_is_given(waker, hinted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(wake.sockets, "write", lambda there, hint, size: size - 1)
+        patch.setattr(wake.sockets, "send", lambda there, hint, size, now: size - 1)
         assert not waker._line.give_at_once(wake.PLACE)
     assert waker._line._link._sock is None
     waker.wake(wake.PLACE)
@@ -183,7 +183,7 @@ def test_a_redis_that_answers_late_but_does_is_not_given_up(waker, monkeypatch):
     line._seconds = 0.2
     with monkeypatch.context() as patch:
         patch.setattr(wake.sockets, "read", lambda there: answers[0])
-        patch.setattr(wake.sockets, "write", lambda there, hint, size: size)
+        patch.setattr(wake.sockets, "send", lambda there, hint, size, now: size)
         for _ in range(8):
             time.sleep(0.05)
             assert line.give_at_once(wake.PLACE)

@@ -8,20 +8,23 @@ who then goes on in the usual way hears of it.
 import ctypes
 import socket
 
-MOST = 512
+NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+MOST = 512  # bytes read at once: dozens of short answers
 
 _libc = ctypes.PyDLL(None)
-_recv = _libc.recv
-_recv.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-_recv.restype = ctypes.c_ssize_t
 
-# How many bytes of (a descriptor that does not block, data, their number) the kernel took; -1: none.
-write = _libc.write
-write.argtypes, write.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
+# The kernel's, of (descriptor, data, its size, NOW): how many bytes were taken; -1 for none.
+send = _libc.send
+send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+send.restype = ctypes.c_ssize_t
+
+_recv = _libc.recv
+_recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_recv.restype = ctypes.c_ssize_t
 
 
 def read(descriptor: int) -> bytes | None:
     """Return up to MOST bytes that are there; b"" at the end, and None where there is nothing, or a fault."""
     received = ctypes.create_string_buffer(MOST)
-    size: int = _recv(descriptor, received, MOST, socket.MSG_DONTWAIT)
+    size: int = _recv(descriptor, received, MOST, NOW)
     return None if size < 0 else ctypes.string_at(received, size)
